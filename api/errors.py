@@ -1,0 +1,25 @@
+"""The exceptions that Onlooker raises on purpose."""
+
+
+class OnlookerError(Exception):
+    """Root of every error that Onlooker raises: the message says what is wrong, the limit, and the remedy."""
+
+
+class SourceError(OnlookerError):
+    """A video source cannot be opened or read."""
+
+
+class ModelError(OnlookerError):
+    """A model cannot be found, loaded or used."""
+
+
+class RecallError(OnlookerError):
+    """A memory cannot be written, read or assembled."""
+
+
+class SettingsError(OnlookerError):
+    """A setting is outside its limits or contradicts another."""
+
+
+class InstallationError(OnlookerError):
+    """A package that is needed is missing, or two that exclude each other are installed."""
