@@ -1,16 +1,21 @@
 """The contract between Onlooker and a vision language model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import SettingsError
 from ..memory.block import Context, KVLayout
 from .tokens import VisualTokens
+
+if TYPE_CHECKING:
+    from .card import ModelCard
+    from .decoding import Decoding
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -19,6 +24,18 @@ class HeadId:
 
     layer: int
     head: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerContext:
+    """Hold the context of one layer: keys (rotated) and values, [kv_heads, n, head_dim]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+# Chooses one layer's context while a pass runs: (layer, raw queries [query_heads, n, head_dim]) -> LayerContext.
+ContextSelector = Callable[[int, Tensor], LayerContext]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,18 +54,32 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Say how an answer is decoded: temperature 0 is greedy."""
+    """Say how an answer is decoded: temperature 0 is greedy.
+
+    max_tokens: at least 1.  temperature: 0 or more.  top_p: over 0, up to 1.  Raises SettingsError outside of these.
+    """
 
     max_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise SettingsError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        if not 0.0 <= self.temperature < float("inf"):
+            raise SettingsError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
+        if not 0.0 < self.top_p <= 1.0:
+            raise SettingsError(f"top_p is {self.top_p}; it must be over 0 and at most 1")
+
 
 class Backbone(Protocol):
     """Encode frames, prefill tokens over a context, decode text from one.
 
     A backbone keeps no state of any stream: positions, clocks and caches belong to the caller.
+
+    card: what the model's own folder says about its prompt, time stamps and retrieval heads.  grid: (h, w) cells of
+    a frame's visual tokens.
     """
 
     name: str
@@ -56,6 +87,7 @@ class Backbone(Protocol):
     hidden_size: int
     grid: tuple[int, int]
     device: torch.device
+    card: "ModelCard"
 
     def encode(self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int]) -> VisualTokens:
         """Turn RGB frames [H, W, 3] into visual tokens of the language model's input space."""
@@ -90,15 +122,23 @@ class Backbone(Protocol):
         *,
         heads: Sequence[HeadId] = (),
         logits: bool = False,
+        select: ContextSelector | None = None,
     ) -> Prefill:
         """Run n tokens, causal among themselves and seeing all of the context.
 
-        features: [n, D].  positions: int64 [n, axes], absolute.
+        features: [n, D].  positions: int64 [n, axes], absolute.  select: gives each layer its own context in place
+        of context, from that layer's raw queries.
         """
         ...
 
     def generate(
-        self, features: Tensor, positions: Tensor, context: Context | None, sampling: Sampling
-    ) -> Iterator[str]:
+        self,
+        features: Tensor,
+        positions: Tensor,
+        context: Context | None,
+        sampling: Sampling,
+        *,
+        select: ContextSelector | None = None,
+    ) -> "Decoding":
         """Prefill features over the context, then decode; yields pieces of text that join to the answer."""
         ...
