@@ -1,0 +1,122 @@
+"""The stages of pruning: what each gets, gives back and must declare.
+
+A recipe is Score → Budget → Select → Reduce (the gate that skips whole frames stands before the vision tower).
+A stage is a frozen value that holds settings only. Its methods are pure: what it remembers of the stream goes in as
+`memory`, a mapping of named tensors whose shapes never change, and comes back as a new mapping.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from ..errors import SettingsError
+
+Need = Literal["saliency", "pixels", "keys", "text", "attention"]
+Memory = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Declare what a stage needs and does.
+
+    needs: "saliency", "pixels" and "keys" are planes of the tokens' extras; "text" is the question, "attention" the
+    language model's.  lag: how many later frames must be seen first.  changes_features: whether it rewrites features.
+    """
+
+    needs: frozenset[Need] = frozenset()
+    lag: int = 0
+    changes_features: bool = False
+
+
+PLAIN = Traits()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Hold one whole frame's tokens, one row per cell of the grid, row by row.
+
+    features: [N, D] with N = h * w.  extras: other planes [N, ...].  number: frames seen before this one.
+    whole: the caller wants all of this frame (a segment starts here).
+    """
+
+    features: Tensor
+    grid: tuple[int, int]
+    number: int
+    whole: bool = False
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+
+class Stage(Protocol):
+    """Say what every stage declares."""
+
+    @property
+    def traits(self) -> Traits:
+        """Give the needs, the lag and whether features change."""
+        ...
+
+
+class Score(Stage, Protocol):
+    """Rate how much each cell is worth keeping."""
+
+    def score(self, cells: Cells, memory: Memory) -> Tensor:
+        """Rate the cells: float32 [N], non-negative, comparable over time."""
+        ...
+
+    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
+        """Remember this frame, now that kept (bool [N]) is settled."""
+        ...
+
+
+class Budget(Stage, Protocol):
+    """Decide how many cells survive."""
+
+    def grant(self, scores: Tensor, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
+        """Give the count, int64 [] within 0..N, on the scores' device."""
+        ...
+
+
+class Select(Stage, Protocol):
+    """Decide which cells survive."""
+
+    def select(self, scores: Tensor, count: Tensor, cells: Cells) -> Tensor:
+        """Give bool [N] with exactly count cells set."""
+        ...
+
+
+class Reduce(Stage, Protocol):
+    """Decide what happens to the features of the cells that do not survive."""
+
+    def reduce(self, cells: Cells, kept: Tensor) -> Tensor:
+        """Give features [N, D]; only the kept rows are read."""
+        ...
+
+
+def check_ingest(stages: Mapping[str, Stage]) -> None:
+    """Refuse stages that cannot work while the stream comes in.
+
+    stages: by name, for the message.  Raises SettingsError for a stage that needs the question's text, the language
+    model's attention, or frames that have not come yet.
+    """
+    for name, stage in stages.items():
+        traits = stage.traits
+        label = f"the {name} stage {type(stage).__name__}"
+        if "text" in traits.needs:
+            raise SettingsError(
+                f"{label} needs the question's text, and ingest must not know a question: what is stored would depend "
+                "on it and other questions would find it gone; use this stage on recalled blocks at question time"
+            )
+        if "attention" in traits.needs:
+            raise SettingsError(
+                f"{label} needs the language model's attention, which does not exist before the tokens are prefilled; "
+                "use it at question time, or a stage that reads the vision tower's 'saliency' plane"
+            )
+        if traits.lag > 0:
+            raise SettingsError(
+                f"{label} looks {traits.lag} frame(s) ahead, and ingest settles each frame when it comes (lag 0), so "
+                "that memory at a moment does not depend on what follows; use a causal form of this stage"
+            )

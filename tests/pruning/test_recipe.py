@@ -1,0 +1,349 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from onlooker.errors import SettingsError
+from onlooker.models.tokens import VisualTokens
+from onlooker.pruning import RECIPES, Recipe, RecipeSettings, State, build_recipe
+from onlooker.pruning.budget import Everything, Split
+from onlooker.pruning.reduce import Drop
+from onlooker.pruning.score import Flat, neighbour_distance
+from onlooker.pruning.select import Top
+from onlooker.pruning.stages import PLAIN, Cells, Need, Traits
+
+MakeTokens = Callable[[Tensor, tuple[int, int]], VisualTokens]
+NAMES = st.sampled_from(sorted(RECIPES))
+GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 9))
+
+
+def stream(seed: int, frames: int, cells: int, dim: int = 6) -> Tensor:
+    """Make a scene [T, N, D] with stretches of stillness, noise, drift and cuts."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.randint(0, 5, (frames,), generator=generator).tolist()
+    now = torch.randn(cells, dim, generator=generator)
+    result = []
+    for kind in kinds:
+        fresh = torch.randn(cells, dim, generator=generator)
+        if kind == 1:
+            now = now + 0.01 * fresh
+        elif kind == 2:
+            now = now + 0.3 * fresh
+        elif kind == 3:
+            now = torch.where(torch.rand(cells, 1, generator=generator) < 0.3, fresh, now)
+        elif kind == 4:
+            now = fresh
+        result.append(now)
+    return torch.stack(result)
+
+
+@given(NAMES, GRIDS, st.floats(0.1, 1), st.integers(1, 12), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_what_survives_is_a_sorted_part_of_what_came(
+    make_tokens: MakeTokens, name: str, grid: tuple[int, int], rate: float, frames: int, seed: int
+) -> None:
+    cells = grid[0] * grid[1]
+    tokens = make_tokens(stream(seed, frames, cells), grid)
+    pruned = build_recipe(name, grid=grid, rate=rate).prune(tokens, State())
+    index = pruned.index.tolist()
+    assert index == sorted(set(index))
+    assert all(0 <= row < len(tokens) for row in index)
+    assert pruned.tokens.extras["row"].tolist() == index
+    assert torch.equal(pruned.tokens.features, tokens.features[pruned.index])
+    assert torch.equal(pruned.tokens.coords, tokens.coords[pruned.index])
+    assert pruned.tokens.times_us == tokens.times_us
+    assert pruned.tokens.grid == grid
+    assert pruned.counts.tolist() == [int((tokens.coords[index, 0] == t).sum()) for t in range(frames)]
+    assert pruned.scores.shape == (frames, cells)
+    assert pruned.scores.min() >= 0
+    floor = RecipeSettings(grid, rate).smallest
+    assert min(pruned.counts.tolist()) >= floor
+    if name != "none":
+        assert len(index) <= cells + frames * rate * cells + 1e-3
+
+
+@given(NAMES, st.sampled_from([(4, 4), (2, 3), (8, 8), (1, 2)]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_grouping_of_calls_changes_nothing(
+    make_tokens: MakeTokens, name: str, grid: tuple[int, int], data: st.DataObject
+) -> None:
+    frames = data.draw(st.integers(1, 12))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16]))
+    borders = [*sorted(data.draw(st.sets(st.integers(1, 12))) & set(range(1, frames))), frames]
+    features = stream(data.draw(st.integers(0, 10**6)), frames, grid[0] * grid[1]).to(dtype)
+    recipe = build_recipe(name, grid=grid, rate=0.3, seed=3)
+    whole = recipe.prune(make_tokens(features, grid), State())
+    state, parts, start = State(), [], 0
+    for end in borders:
+        part, state = recipe.step(make_tokens(features[start:end], grid), state)
+        parts.append(part)
+        start = end
+    joined = VisualTokens.join(parts)
+    assert torch.equal(joined.features, whole.tokens.features)
+    assert torch.equal(joined.coords, whole.tokens.coords)
+    assert same(state, whole.state)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_the_past_does_not_depend_on_what_follows(make_tokens: MakeTokens, name: str) -> None:
+    recipe = build_recipe(name, grid=(4, 4))
+    past = stream(0, 10, 16)
+    kept = []
+    for seed in (1, 2):
+        pruned = recipe.prune(make_tokens(torch.cat([past, stream(seed, 5, 16)]), (4, 4)), State())
+        kept.append(pruned.index[pruned.index < 160].tolist())
+    alone = recipe.prune(make_tokens(past, (4, 4)), State())
+    assert kept[0] == kept[1] == alone.index.tolist()
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_rate_one_is_the_identity(make_tokens: MakeTokens, name: str) -> None:
+    tokens = make_tokens(stream(5, 20, 12), (3, 4))
+    kept, state = build_recipe(name, grid=(3, 4), rate=1.0).step(tokens, State())
+    assert torch.equal(kept.features, tokens.features)
+    assert torch.equal(kept.coords, tokens.coords)
+    assert state.frames == 20
+
+
+@given(st.sampled_from([(4, 4), (8, 8), (1, 3)]), st.floats(0.1, 0.9), st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_a_repeated_frame_costs_the_floor(
+    make_tokens: MakeTokens, grid: tuple[int, int], rate: float, seed: int
+) -> None:
+    still = torch.randn(1, grid[0] * grid[1], 6, generator=torch.Generator().manual_seed(seed)).repeat(10, 1, 1)
+    pruned = build_recipe("novelty", grid=grid, rate=rate).prune(make_tokens(still, grid), State())
+    assert pruned.counts.tolist()[1:] == [RecipeSettings(grid, rate).smallest] * 9
+
+
+def test_a_still_picture_is_kept_place_by_place(make_tokens: MakeTokens) -> None:
+    """The floor's tokens go round: eight frames of two tokens show all sixteen cells again."""
+    still = torch.randn(1, 16, 6).repeat(9, 1, 1)
+    pruned = build_recipe("novelty", grid=(4, 4)).prune(make_tokens(still, (4, 4)), State())
+    later = pruned.tokens.coords[pruned.tokens.coords[:, 0] > 0]
+    assert len({(y, x) for _, y, x in later.tolist()}) == 16
+
+
+def test_refresh_is_kept_whole_by_count_or_by_order(make_tokens: MakeTokens) -> None:
+    still = torch.randn(1, 16, 6).repeat(25, 1, 1)
+    recipe = build_recipe("novelty", grid=(4, 4), refresh_frames=12)
+    assert [t for t, n in enumerate(recipe.prune(make_tokens(still, (4, 4)), State()).counts) if n == 16] == [0, 12, 24]
+    recipe = build_recipe("novelty", grid=(4, 4))
+    _, state = recipe.step(make_tokens(still[:5], (4, 4)), State())
+    assert recipe.prune(make_tokens(still[:3], (4, 4)), state.refreshed()).counts.tolist() == [16, 2, 2]
+
+
+def test_slow_drift_is_recorded_again_and_again(make_tokens: MakeTokens) -> None:
+    """One cell turns slowly; against the frame before it every step is below the noise floor."""
+    frames, noise = 400, 0.02
+    angle = torch.arange(frames) * 0.05
+    features = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0)).repeat(frames, 1, 1)
+    features[:, 2] = 0
+    features[:, 2, 0], features[:, 2, 1] = angle.cos(), angle.sin()
+    weights = torch.ones(8)
+    against_previous = [
+        int(Split(noise).count(neighbour_distance(now, before, weights, (2, 2), 0)))
+        for before, now in pairwise(features)
+    ]
+    assert sum(against_previous) == 0
+    recipe = build_recipe("novelty", grid=(2, 2), floor=0)
+    pruned = recipe.prune(make_tokens(features, (2, 2)), State())
+    cells = [int(row) % 4 for row in pruned.index[4:]]
+    assert set(cells) == {2}
+    seen = angle[pruned.index[pruned.index % 4 == 2] // 4]
+    assert seen.diff().max() < 0.6, "no two records in a row are further apart than the noise floor allows for long"
+
+
+def test_a_small_thing_before_a_still_background_is_kept(make_tokens: MakeTokens) -> None:
+    features = torch.randn(1, 64, 16, generator=torch.Generator().manual_seed(0)).repeat(6, 1, 1)
+    features[5, 20] = torch.randn(16, generator=torch.Generator().manual_seed(1))
+    pruned = RECIPES["novelty"](RecipeSettings((8, 8), floor=0)).prune(make_tokens(features, (8, 8)), State())
+    assert pruned.index[64:].tolist() == [5 * 64 + 20]
+
+
+def test_what_credit_could_not_pay_for_is_kept_later(make_tokens: MakeTokens) -> None:
+    before, after = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    features = torch.stack([before] + [after] * 8)
+    pruned = build_recipe("novelty", grid=(4, 4), rate=0.25, floor=0).prune(make_tokens(features, (4, 4)), State())
+    assert pruned.counts.tolist() == [16, 4, 4, 4, 4, 0, 0, 0, 0]
+    assert sorted(int(row) % 16 for row in pruned.index[16:]) == list(range(16))
+
+
+@pytest.mark.parametrize("turn", ["rotate", "mirror"])
+def test_turning_the_picture_turns_what_is_kept(make_tokens: MakeTokens, turn: str) -> None:
+    features = stream(3, 30, 64).view(30, 8, 8, 6)
+    turned = features.rot90(1, (1, 2)) if turn == "rotate" else features.flip(2)
+    recipe = RECIPES["novelty"](RecipeSettings((8, 8), floor=0, rate=0.5))  # the floor's ties go by place
+    masks = []
+    for picture in (features, turned):
+        tokens = make_tokens(picture.reshape(30, 64, 6), (8, 8))
+        kept = torch.zeros(30 * 64, dtype=torch.bool)
+        kept[recipe.prune(tokens, State()).index] = True
+        masks.append(kept.view(30, 8, 8))
+    assert not masks[0].all()
+    assert masks[0][1:].any()
+    assert torch.equal(masks[0].rot90(1, (1, 2)) if turn == "rotate" else masks[0].flip(2), masks[1])
+
+
+@pytest.mark.parametrize("chunks", [12, pytest.param(208, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_state_does_not_grow(make_tokens: MakeTokens, name: str, chunks: int) -> None:
+    """A hundred thousand frames (or some thousands), then on from a stream of years: the same tensors, the same rate."""
+    recipe = build_recipe(name, grid=(1, 2), rate=0.6)
+    chunk = make_tokens(stream(1, 500, 2, 2), (1, 2))
+    state, sizes, kept = State(), set(), []
+    for number in range(chunks):
+        if number == chunks - 4:
+            state = replace(state, frames=10**12)
+        left, state = recipe.step(chunk, state)
+        kept.append(len(left))
+        sizes.add((state.nbytes, tuple(sorted(state.memory))))
+    assert len(sizes) == 1
+    assert min(kept) > 0
+    assert name == "none" or sum(kept) <= 2 + chunks * 500 * 1.2
+
+
+def test_state_survives_a_round_trip(make_tokens: MakeTokens) -> None:
+    recipe = build_recipe("novelty", grid=(4, 4))
+    features = stream(7, 30, 16).to(torch.bfloat16)
+    _, state = recipe.step(make_tokens(features[:15], (4, 4)), State())
+    written = state.refreshed().to_dict()
+    assert all(isinstance(value, int | Tensor) for value in written.values())
+    read = State.from_dict(written)
+    assert read.refresh
+    assert same(replace(read, refresh=False), state)
+    first = recipe.prune(make_tokens(features[15:], (4, 4)), state.refreshed())
+    second = recipe.prune(make_tokens(features[15:], (4, 4)), read)
+    assert torch.equal(first.index, second.index)
+    assert same(first.state, second.state)
+
+
+@pytest.mark.parametrize("damage", [{"frames": None}, {"frames": -1}, {"refresh": "no"}, {"score/age": 3}, {"x": 1}])
+def test_a_damaged_state_is_refused(damage: dict[str, object]) -> None:
+    values: dict[str, object] = {"frames": 3, "refresh": 0, **damage}
+    with pytest.raises(SettingsError, match="pruning state"):
+        State.from_dict(values)  # type: ignore[arg-type]
+
+
+def test_a_step_does_not_touch_what_it_was_given(make_tokens: MakeTokens) -> None:
+    recipe = build_recipe("novelty", grid=(4, 4))
+    tokens = make_tokens(stream(2, 8, 16), (4, 4))
+    features = tokens.features.clone()
+    _, state = recipe.step(tokens, State())
+    before = {name: value.clone() for name, value in state.memory.items()}
+    recipe.step(tokens, state)
+    assert torch.equal(tokens.features, features)
+    assert all(torch.equal(state.memory[name], value) for name, value in before.items())
+
+
+def test_no_frames_are_fine(make_tokens: MakeTokens) -> None:
+    kept, state = build_recipe("novelty", grid=(2, 2)).step(make_tokens(torch.zeros(0, 4, 3), (2, 2)), State())
+    assert len(kept) == 0
+    assert state.frames == 0
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A scorer with needs of its own."""
+
+    traits: Traits
+
+    def score(self, cells: Cells, memory: object) -> Tensor:
+        return cells.extras["saliency"]
+
+    def learn(self, cells: Cells, kept: Tensor, memory: dict[str, Tensor]) -> dict[str, Tensor]:
+        return memory
+
+
+@dataclass(frozen=True)
+class Halving:
+    """A reducer that writes features."""
+
+    traits: Traits = field(default=Traits(changes_features=True))
+
+    def reduce(self, cells: Cells, kept: Tensor) -> Tensor:
+        return cells.features / 2
+
+
+def compose(traits: Traits = PLAIN) -> Recipe:
+    return Recipe("trial", (2, 2), Asking(traits), Everything(), Top(), Drop())
+
+
+@pytest.mark.parametrize(
+    ("traits", "reason"),
+    [
+        (Traits(frozenset[Need]({"text"})), "must not know a question"),
+        (Traits(frozenset[Need]({"text", "saliency"})), "must not know a question"),
+        (Traits(frozenset[Need]({"attention"})), "does not exist before the tokens are prefilled"),
+        (Traits(lag=2), r"looks 2 frame\(s\) ahead"),
+    ],
+)
+def test_ingest_refuses_what_it_must_not_use(traits: Traits, reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        compose(traits)
+
+
+def test_a_needed_plane_is_asked_for_by_name(make_tokens: MakeTokens) -> None:
+    recipe = compose(Traits(frozenset[Need]({"saliency"})))
+    tokens = make_tokens(torch.zeros(1, 4, 3), (2, 2))
+    with pytest.raises(SettingsError, match="saliency"):
+        recipe.step(tokens, State())
+    recipe.step(replace(tokens, extras={"saliency": torch.arange(4.0)}), State())
+
+
+def test_changed_features_are_handed_on(make_tokens: MakeTokens) -> None:
+    tokens = make_tokens(stream(0, 3, 4), (2, 2))
+    kept, _ = Recipe("trial", (2, 2), Flat(), Everything(), Top(), Halving()).step(tokens, State())
+    assert torch.equal(kept.features, tokens.features / 2)
+
+
+def test_part_of_a_frame_or_another_grid_is_refused(make_tokens: MakeTokens) -> None:
+    recipe = build_recipe("novelty", grid=(2, 2))
+    tokens = make_tokens(torch.zeros(2, 4, 3), (2, 2))
+    with pytest.raises(SettingsError, match="do not prune twice"):
+        recipe.step(tokens.select(torch.tensor([0, 5])), State())
+    with pytest.raises(SettingsError, match="each grid"):
+        recipe.step(make_tokens(torch.zeros(2, 4, 3), (1, 4)), State())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rate": 0.0}, "0 < rate <= 1"),
+        ({"rate": 1.5}, "0 < rate <= 1"),
+        ({"rate": float("nan")}, "0 < rate <= 1"),
+        ({"rate": 0.25, "floor": 5}, "lower the floor or raise the rate"),
+        ({"floor": -1}, "floor must be within"),
+        ({"grid": (0, 4)}, "grid needs"),
+        ({"burst_frames": 0}, "burst_frames"),
+        ({"refresh_frames": 2}, "refresh less often"),
+        ({"refresh_frames": -1}, "refresh_frames"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_settings_outside_their_limits_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        build_recipe("novelty", **{"grid": (4, 4), **wrong})  # type: ignore[arg-type]
+
+
+def test_an_unknown_recipe_is_refused_with_the_names() -> None:
+    with pytest.raises(SettingsError, match="none, novelty, random, uniform"):
+        build_recipe("magic", grid=(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("grid", "rate", "floor"),
+    [((4, 4), 0.25, 2), ((4, 4), 0.1, 1), ((4, 4), 0.05, 0), ((14, 14), 0.25, 24), ((14, 14), 0.05, 4), ((1, 2), 1, 1)],
+)
+def test_the_floor_that_is_chosen(grid: tuple[int, int], rate: float, floor: int) -> None:
+    assert RecipeSettings(grid, rate).smallest == floor
+
+
+def same(a: State, b: State) -> bool:
+    """Compare two states bit for bit."""
+    tensors = all(torch.equal(value, b.memory[name]) for name, value in a.memory.items())
+    return (a.frames, a.refresh, a.memory.keys()) == (b.frames, b.refresh, b.memory.keys()) and tensors
