@@ -1,1 +1,73 @@
-"""Onlooker: watch a video stream for hours and answer questions about any moment of it, from bounded memory."""
+"""Onlooker: watch a video stream for hours and answer questions about any moment of it, from bounded memory.
+
+    import onlooker
+
+    session = onlooker.load("pocket").session()
+    for frame in frames:
+        session.see(frame)
+    print(session.ask("What was next to the red car?").text)
+
+Importing this imports neither torch nor numpy: each public name is fetched when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from .errors import InstallationError, ModelError, OnlookerError, RecallError, SettingsError, SourceError
+
+if TYPE_CHECKING:
+    from .answer import Answer, Evidence
+    from .frame import Frame
+    from .model import Model, load
+    from .models.backbone import Sampling
+    from .settings import Settings
+    from .stream.session import Session
+
+    __version__: str
+
+__all__ = [
+    "Answer",
+    "Evidence",
+    "Frame",
+    "InstallationError",
+    "Model",
+    "ModelError",
+    "OnlookerError",
+    "RecallError",
+    "Sampling",
+    "Session",
+    "Settings",
+    "SettingsError",
+    "SourceError",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "Answer": ".answer",
+    "Evidence": ".answer",
+    "Frame": ".frame",
+    "Model": ".model",
+    "Sampling": ".models.backbone",
+    "Session": ".stream.session",
+    "Settings": ".settings",
+    "load": ".model",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name from its module at its first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("onlooker")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
