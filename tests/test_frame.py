@@ -70,5 +70,5 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.bool_, np.complex64])
 def test_other_types_are_refused(dtype: type[np.generic]) -> None:
-    with pytest.raises(SourceError, match="float in 0..1"):
+    with pytest.raises(SourceError, match=r"float in 0\.\.1"):
         Frame.from_array(np.zeros((4, 6, 3), dtype), 0)
