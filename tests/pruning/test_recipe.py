@@ -192,7 +192,7 @@ def test_turning_the_picture_turns_what_is_kept(make_tokens: MakeTokens, turn: s
 @pytest.mark.parametrize("chunks", [12, pytest.param(208, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_state_does_not_grow(make_tokens: MakeTokens, name: str, chunks: int) -> None:
-    """A hundred thousand frames (or some thousands), then on from a stream of years: the same tensors, the same rate."""
+    """A hundred thousand frames (or some thousands), then on from a stream of years: same tensors, same rate."""
     recipe = build_recipe(name, grid=(1, 2), rate=0.6)
     chunk = make_tokens(stream(1, 500, 2, 2), (1, 2))
     state, sizes, kept = State(), set(), []
