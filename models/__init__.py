@@ -1,0 +1,1 @@
+"""Vision language models behind one contract: encode frames, prefill over a context, decode text."""

@@ -110,8 +110,10 @@ class Backbone(Protocol):
         ...
 
     def question(self, text: str) -> tuple[Tensor, Tensor]:
-        """Give the embeddings [n, D] of everything after the last frame, and which rows are the question's own
-        words (bool [n]); the rows around them are the template's."""
+        """Give the embeddings [n, D] of everything after the last frame, and which rows are the question's own words.
+
+        The rows are bool [n]; those around the question's are the template's.
+        """
         ...
 
     def prefill(

@@ -1,6 +1,7 @@
 """Decoding: from logits to token ids, from token ids to pieces of text."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
 import torch
@@ -49,7 +50,7 @@ class Decoding(Iterator[str]):
     ended its answer) or "length" (the limit was reached).
     """
 
-    def __init__(self, tokens: Iterator[int], decoder: TextDecoder, stop_ids: Set[int]) -> None:
+    def __init__(self, tokens: Iterator[int], decoder: TextDecoder, stop_ids: AbstractSet[int]) -> None:
         self.token_ids: list[int] = []
         self.finish: Literal["stop", "length"] | None = None
         self._tokens, self._decoder, self._stop_ids = tokens, decoder, stop_ids

@@ -1,6 +1,7 @@
 """The language side of a backbone: passes over a context, and decoding, for any text model of transformers."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,5 +135,6 @@ def rotary_spec(text_model: nn.Module, config: PreTrainedConfig) -> RotarySpec:
     if kind not in _STATIC_ROTARY:
         raise ModelError(f'rotary embedding of type "{kind}" is not supported; these are: {", ".join(_STATIC_ROTARY)}')
     # Made anew, in float32: the loaded one may have been rounded to the model's dtype.
-    fresh = type(text_model.rotary_emb)(config=config)
-    return RotarySpec(tuple(float(value) for value in fresh.inv_freq.double()))
+    kind_of_rotary: Any = type(text_model.rotary_emb)
+    frequencies = kind_of_rotary(config=config).inv_freq
+    return RotarySpec(tuple(float(frequency) for frequency in frequencies.double()))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,8 @@ class LlavaOnevisionBackbone:
         config = model.config
         if not isinstance(config, LlavaOnevisionConfig):
             raise ModelError(f"{name} is a {config.model_type} model, not {self.model_type}")
-        text, vision = config.text_config, config.vision_config
+        text: Any = config.text_config  # typed by transformers as anything that could be passed in
+        vision: Any = config.vision_config
         side = math.ceil(vision.image_size // vision.patch_size / 2)
         self.name, self.device = name, model.device
         self.hidden_size, self.grid = int(text.hidden_size), (side, side)
@@ -86,8 +88,8 @@ class LlavaOnevisionBackbone:
             raise ModelError(f"{len(images)} images came with {len(times_us)} times; give one time for each image")
         height, width = self.grid
         parts = [torch.empty((0, self.hidden_size), dtype=self.layout.dtype, device=self.device)]
-        for start in range(0, len(images), _ENCODE_FRAMES):
-            parts.append(self._features(images[start : start + _ENCODE_FRAMES]))
+        starts = range(0, len(images), _ENCODE_FRAMES)
+        parts.extend(self._features(images[start : start + _ENCODE_FRAMES]) for start in starts)
         coords = torch.cartesian_prod(torch.arange(len(images)), torch.arange(height), torch.arange(width))
         return VisualTokens(
             features=torch.cat(parts),
@@ -167,7 +169,7 @@ class LlavaOnevisionBackbone:
 
 def _stop_ids(model: LlavaOnevisionForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Collect the ids that end an answer: the generation config's, else the tokenizer's."""
-    ids = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = model.generation_config.eos_token_id
     if ids is None:
         ids = tokenizer.eos_token_id
     if ids is None:

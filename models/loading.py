@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
@@ -55,11 +56,13 @@ def load_backbone(name: str, device: str = "auto", dtype: str = "auto", revision
             folder = _download(name, revision, [*_SETTINGS_FILES, "*.safetensors"])
         if not any(folder.glob("*.safetensors")):
             raise ModelError(f"{folder} holds no *.safetensors weights; other formats are not read, convert them")
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{folder} holds no tokenizer.json; save its tokenizer in the fast format")
     commit = None if _is_local(name) else folder.name
     attention = {"text_config": register_attention(), "vision_config": "sdpa"}
     try:
         with _no_progress_bars():
-            model, report = adapter.model_class.from_pretrained(
+            loaded: Any = adapter.model_class.from_pretrained(
                 str(folder),
                 dtype=number_type,
                 attn_implementation=attention,
@@ -71,11 +74,10 @@ def load_backbone(name: str, device: str = "auto", dtype: str = "auto", revision
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # safetensors, tokenizers and transformers each raise kinds of their own
         raise ModelError(f"cannot load the model in {folder}: {type(error).__name__}: {error}") from error
+    model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; fetch the model again")
-    if not tokenizer.is_fast:
-        raise ModelError(f"{folder} has no tokenizer.json; save its tokenizer in the fast format")
     return adapter(name, model.to(where), tokenizer, folder, commit)
 
 
@@ -85,6 +87,8 @@ def _is_local(name: str) -> bool:
 
 def _folder(name: str, revision: str | None) -> Path:
     """Find the folder of a model, fetching at first only the settings of one on the hub."""
+    if not name.strip():
+        raise ModelError(f'the model\'s name is empty; give "{BUNDLED_NAME}", a folder, or a hub id (owner/model)')
     if name == BUNDLED_NAME:
         bundled = Path(str(files(__package__) / BUNDLED_NAME))
         if not bundled.is_dir():

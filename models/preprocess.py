@@ -90,7 +90,7 @@ class Preprocessing:
         if self.mode == "nearest-exact":
             return interpolate(images, size=self.size, mode=self.mode)
         if images.device.type == "cpu":
-            return interpolate(images.contiguous(), size=self.size, mode=self.mode, antialias=True)
+            return interpolate(images, size=self.size, mode=self.mode, antialias=True)
         # torch has the uint8 kernel on the CPU only.
         return (
             interpolate(images.float(), size=self.size, mode=self.mode, antialias=True).clamp_(0, 255).round_().byte()

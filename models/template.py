@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -32,8 +33,7 @@ def prompt_format(
     """
     if video_token in system_prompt:
         raise ModelError(f"the system prompt must not hold {video_token!r}, which stands for the frames")
-    question = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _QUESTION}]}
-    messages: list[dict[str, object]] = [question]
+    messages: list[Any] = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _QUESTION}]}]
     if system_prompt:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system_prompt}]})
     for template in _templates(folder, tokenizer):

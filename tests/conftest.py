@@ -1,6 +1,10 @@
 """What all tests share: no network, one hypothesis profile, GPU tests that skip themselves."""
 
+import importlib.util
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -24,3 +28,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model() -> Callable[..., Path]:
+    """Give the function that writes a tiny random model: (folder, seed=0, card=None) -> folder."""
+    spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    maker: Callable[..., Path] = module.save_tiny_model
+    return maker
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(make_tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of one tiny model that all tests read and none changes."""
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_folder: Path) -> Any:
+    """Give that model as a backbone, float32 on the CPU; it keeps no state, so tests may share it."""
+    from onlooker.models.loading import load_backbone
+
+    return load_backbone(str(tiny_folder), device="cpu")

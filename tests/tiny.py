@@ -1,4 +1,7 @@
-"""A tiny random LLaVA-OneVision with a word-level tokenizer, saved as a model folder."""
+"""A tiny random LLaVA-OneVision with a word-level tokenizer, saved as a model folder.
+
+Tests reach it through the fixtures make_tiny_model, tiny_folder and tiny_backbone.
+"""
 
 import json
 from collections.abc import Mapping
@@ -37,8 +40,8 @@ IMAGE_SIDE = 42
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
     "{% for content in message['content'] | selectattr('type', 'equalto', 'video') %}{{ '<video>' }}{% endfor %}"
-    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + content['text'] }}{% endfor %}"
-    "{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + content['text'] }}"
+    "{% endfor %}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
 
