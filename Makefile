@@ -68,5 +68,6 @@ clean: ## remove .venv, caches and builds
 
 python-is-there:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "onlooker: needs Python 3.11 or newer as python3 (found: $$(python3 --version 2>&1 || echo none));" \
-		"install one, or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; }
+		echo "onlooker: needs Python 3.11 or newer; $(or $(PYTHON),python3) is" \
+		"$$($(or $(PYTHON),python3) --version 2>/dev/null || echo 'not there or does not run')." \
+		"Install one, or name it: make demo PYTHON=/path/to/python3.12" >&2; exit 1; }

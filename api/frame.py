@@ -46,6 +46,6 @@ class Frame:
         if image.shape[2] == 1:
             image = np.repeat(image, 3, axis=2)
         elif image.shape[2] == 4:
-            alpha = image[:, :, 3:].astype(np.uint16)
-            image = (image[:, :, :3] * alpha // 255).astype(np.uint8)
+            wide = image.astype(np.uint16)
+            image = (wide[:, :, :3] * wide[:, :, 3:] // 255).astype(np.uint8)
         return cls(np.ascontiguousarray(image, dtype=np.uint8), int(time_us), seq, source)
