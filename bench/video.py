@@ -84,7 +84,9 @@ def write_video(path: str | Path, frames: Iterable[Frame], settings: VideoSettin
             count, first_us, last_us = _encode(container, frames, settings)
     except (av.FFmpegError, OSError, ValueError) as error:
         path.unlink(missing_ok=True)
-        raise OnlookerError(f"cannot write {path}: {error}; check the folder, the disk and the file's ending") from error
+        raise OnlookerError(
+            f"cannot write {path}: {error}; check the folder, the disk and the file's ending"
+        ) from error
     except BaseException:
         path.unlink(missing_ok=True)
         raise

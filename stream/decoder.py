@@ -1,5 +1,6 @@
 """Decoders of video files: decord, and OpenCV where decord cannot be trusted or gives up."""
 
+import importlib
 import math
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,7 +79,12 @@ class DecordDecoder:
         except self._failures as error:
             raise Undecodable(_first_line(error)) from error
         starts = spans[:, 0]
-        if not np.isfinite(spans).all() or starts[0] != 0.0 or starts[-1] > _LONGEST_S or (np.diff(starts) <= 0.0).any():
+        if (
+            not np.isfinite(spans).all()
+            or starts[0] != 0.0
+            or starts[-1] > _LONGEST_S
+            or (np.diff(starts) <= 0.0).any()
+        ):
             raise Undecodable("the stamps in decord's index are missing, doubled or negative")
         self.times_us: NDArray[np.int64] = np.rint(starts * 1e6).astype(np.int64)
         self.duration_us: int | None = max(int(self.times_us[-1]), round(float(spans[-1, 1]) * 1e6))
@@ -109,6 +115,10 @@ class DecordDecoder:
     def image(self) -> NDArray[np.uint8]:
         """Return the frame that advance() decoded, uint8 [H, W, 3] RGB, in memory of its own."""
         picture: NDArray[np.uint8] = self._picture.asnumpy()  # asnumpy copies
+        height, width, channels = picture.shape
+        if channels != 3:
+            # For narrow pictures (96 or 144 wide, say) decord takes the padding at the end of a row for channels.
+            picture = np.ascontiguousarray(picture.reshape(height, -1)[:, : width * 3]).reshape(height, width, 3)
         return picture
 
 
@@ -231,9 +241,12 @@ class FileDecoder:
             raise SourceError(f"reading {self._path} failed halfway: {failed}; copy the file again") from failed
 
 
-def _import(module: str, distribution: str) -> Any:
-    import importlib
+def use_plain_arrays() -> None:
+    """Get decord's own arrays in this thread, whatever bridge (torch, ...) the program has set for its main one."""
+    _import("decord", "decord2").bridge.set_bridge("native")
 
+
+def _import(module: str, distribution: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -247,7 +260,7 @@ def _reason(path: Path) -> str:
     """Ask decord why it cannot open a file of unknown kind: unlike OpenCV it tells sound from nonsense."""
     try:
         _import("decord", "decord2").VideoReader(str(path), num_threads=1)
-    except Exception as error:  # decord raises bare RuntimeError, AssertionError and its own kinds alike
+    except Exception as error:  # noqa: BLE001 - bare RuntimeError, AssertionError and decord's own kinds alike
         return _first_line(error)
     return "opens it, but not reliably"
 

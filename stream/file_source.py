@@ -12,7 +12,7 @@ from typing import Self
 from ..errors import SettingsError, SourceError
 from ..frame import Frame
 from .container import Container, inspect
-from .decoder import FileDecoder
+from .decoder import FileDecoder, use_plain_arrays
 from .frame_queue import FrameQueue
 from .sampler import FrameSampler
 from .source import SourceInfo, SourceReport
@@ -61,7 +61,9 @@ class FileSource:
         ahead_bytes: int = AHEAD_BYTES,
     ) -> None:
         if ahead_frames < 1 or ahead_bytes < 1:
-            raise SettingsError(f"decoding ahead needs room: {ahead_frames} frames, {ahead_bytes} bytes; give 1 or more")
+            raise SettingsError(
+                f"decoding ahead needs room: {ahead_frames} frames, {ahead_bytes} bytes; give 1 or more"
+            )
         sampler = FrameSampler(fps, start_us, end_us)
         self._name = str(path)
         location, container = _check(Path(path).expanduser())
@@ -153,9 +155,9 @@ def _decode_ahead(
 ) -> None:
     """Fill the queue until the file or the range ends, or the consumer goes; errors travel through the queue."""
     try:
-        _use_plain_arrays()
+        use_plain_arrays()
         _deliver(decoder, container, sampler, queue, progress, name)
-    except Exception as error:  # whatever it is, the consumer must see it rather than wait for ever
+    except Exception as error:  # noqa: BLE001 - whatever it is, the consumer must see it, not wait for ever
         queue.finish(error)
     else:
         queue.finish()
@@ -200,13 +202,6 @@ def _deliver(
             name,
             progress.last_us / 1e6,
         )
-
-
-def _use_plain_arrays() -> None:
-    """Get decord's own arrays in this thread, whatever bridge (torch, ...) the program has set for its main one."""
-    import decord
-
-    decord.bridge.set_bridge("native")
 
 
 def _check(path: Path) -> tuple[Path, Container]:

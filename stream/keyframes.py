@@ -13,6 +13,7 @@ from ..frame import Frame
 GateAction = Literal["skip", "keep", "cut", "heartbeat"]
 
 _MAD_TO_SIGMA = 1.4826
+_POINTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class KeyframeGate:
 
         One frame can at most double it (and add 2), so that a cut hardly moves it.
         """
-        measured = _MAD_TO_SIGMA * float(np.median(cv2.absdiff(cells, state.last)))
+        measured = _MAD_TO_SIGMA * _median(np.asarray(cv2.absdiff(cells, state.last), dtype=np.uint8))
         measured = min(measured, 2.0 * state.noise + 2.0, self.settings.most_noise)
         seen = min(state.seen + 1, 100)
         rate = max(1.0 / seen, 0.05 if measured > state.noise else 0.2)
@@ -150,13 +151,28 @@ class KeyframeGate:
         return GateDecision("skip", changed, threshold, f"{count} of {change.size} cells changed")
 
 
+def _median(levels: NDArray[np.uint8]) -> float:
+    """Return the median of whole grey levels to a fraction of one: each level stands for half a level either side."""
+    counts = np.bincount(levels.reshape(-1), minlength=256)
+    below = np.cumsum(counts)
+    half = levels.size / 2.0
+    level = int(np.searchsorted(below, half))
+    low = max(0.0, level - 0.5)
+    inside = (half - float(below[level] - counts[level])) / float(counts[level])
+    return low + inside * (level + 0.5 - low)
+
+
 def _shrink(image: NDArray[np.uint8], grid: int) -> NDArray[np.uint8]:
-    """Average a picture over at most grid x grid cells; a picture smaller than that keeps its own size."""
+    """Average a picture over at most grid x grid cells; a picture smaller than that keeps its own size.
+
+    A large picture is first thinned to 12 x 12 points a cell: averaging all of 8K would cost 100 times as much.
+    """
     height, width = image.shape[:2]
+    cells: NDArray[np.uint8] = np.ascontiguousarray(image)
+    thin = (min(_POINTS * grid, width), min(_POINTS * grid, height))
+    if thin != (width, height):
+        cells = np.asarray(cv2.resize(cells, thin, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
     size = (min(grid, width), min(grid, height))
-    cells: NDArray[np.uint8]
-    if size == (width, height):
-        cells = image.copy()
-    else:
-        cells = np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return cells
+    if size != thin:
+        cells = np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return cells.copy() if cells is image else cells
