@@ -71,7 +71,7 @@ class Decoding(Iterator[str]):
                 text = text.rstrip(_INCOMPLETE)
                 if not text.startswith(self._given):
                     continue  # a decoder that rewrites its own past: wait until it agrees again
-            piece = text[len(self._given) :]
+            piece = text[_common(text, self._given) :]
             if piece:
                 self._given = text
                 return piece
@@ -83,3 +83,10 @@ class Decoding(Iterator[str]):
             return ""
         text = self._decoder.decode(self.token_ids, skip_special_tokens=True)
         return text if isinstance(text, str) else "".join(text)
+
+
+def _common(text: str, other: str) -> int:
+    """Count the characters that two texts begin with alike."""
+    if text.startswith(other):
+        return len(other)
+    return next((place for place, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), len(text))

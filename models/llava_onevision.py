@@ -78,6 +78,8 @@ class LlavaOnevisionBackbone:
         )
         self._language = LanguageModel(model.model.language_model, model.lm_head, self.layout, self.device)
         self._stop_ids = _stop_ids(model, tokenizer)
+        added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+        self._special_tokens = tuple(sorted({*tokenizer.all_special_tokens, *added}))
 
     def encode(self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int]) -> VisualTokens:
         """Turn RGB frames [H, W, 3], of any sizes, into grid h × w visual tokens each.
@@ -130,7 +132,7 @@ class LlavaOnevisionBackbone:
 
         Special tokens that the text itself holds are blanked out: a question cannot end its own turn.
         """
-        for token in self._tokenizer.all_special_tokens:
+        for token in self._special_tokens:
             text = text.replace(token, " ")
         start = len(self._format.before)
         whole = self._format.before + text + self._format.after
