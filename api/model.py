@@ -1,0 +1,38 @@
+"""A loaded model: shared by any number of sessions, which keep all that belongs to a stream."""
+
+from typing import TYPE_CHECKING
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .models.backbone import Backbone
+    from .stream.session import Session
+
+
+class Model:
+    """Hold a backbone; make sessions on it."""
+
+    def __init__(self, backbone: "Backbone") -> None:
+        self.backbone = backbone
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded by."""
+        return self.backbone.name
+
+    def session(self, settings: Settings | None = None) -> "Session":
+        """Start watching a new stream."""
+        from .stream.session import Session
+
+        return Session(self.backbone, settings)
+
+
+def load(name: str = "pocket", *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> Model:
+    """Load a model: "pocket" (bundled), a folder, or a hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
+
+    device: "auto", "cpu", "cuda".  dtype: "auto", "float32", "bfloat16", "float16".  revision: of a hub id.
+    Raises ModelError when it cannot be loaded.
+    """
+    from .models.loading import load_backbone
+
+    return Model(load_backbone(name, device=device, dtype=dtype, revision=revision))

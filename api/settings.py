@@ -1,0 +1,59 @@
+"""Settings of a session: how densely a stream is kept, how much memory it may take, how much a question reads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import SettingsError
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Hold a session's settings; every bound is strict.
+
+    keyframes: "gate" encodes frames that show something new, "all" encodes every frame.  heartbeat_s: a frame is kept
+    after so long without one.  recipe: pruning recipe.  prune_rate: average share of visual tokens kept.
+    chunk_frames: keyframes prefilled together.  window_frames: keyframes before a chunk that it sees.
+    recent_frames: newest keyframes that every question reads, encoded anew.  memory_tokens: most recalled tokens a
+    question reads; None for 16 whole frames' worth.  archive_bytes: cap on everything remembered of the past.
+    gate: whether history joins ("auto" reads it from the question's words).  fusion: which scores recall uses.
+    thumbnail_px: longer side of evidence pictures, 0 for none.
+    Raises SettingsError for a value outside its limits.
+    """
+
+    keyframes: Literal["gate", "all"] = "gate"
+    heartbeat_s: float = 10.0
+    recipe: str = "novelty"
+    prune_rate: float = 0.5
+    chunk_frames: int = 8
+    window_frames: int = 8
+    recent_frames: int = 4
+    memory_tokens: int | None = None
+    archive_bytes: int = 2048 * MIB
+    gate: Literal["auto", "always", "never"] = "auto"
+    fusion: Literal["heads", "embeddings", "fused"] = "fused"
+    thumbnail_px: int = 160
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("heartbeat_s", 0.01, 86_400.0),
+            ("prune_rate", 0.01, 1.0),
+            ("chunk_frames", 1, 64),
+            ("window_frames", 0, 256),
+            ("recent_frames", 1, 64),
+            ("memory_tokens", 0, 1_000_000),
+            ("thumbnail_px", 0, 4096),
+        ):
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise SettingsError(f"{name} is {value}; give a value from {least} to {most}")
+        if self.archive_bytes < MIB:
+            raise SettingsError(f"archive_bytes is {self.archive_bytes}; give at least {MIB} (1 MiB)")
+        for name, choices in (
+            ("keyframes", ("gate", "all")),
+            ("gate", ("auto", "always", "never")),
+            ("fusion", ("heads", "embeddings", "fused")),
+        ):
+            if getattr(self, name) not in choices:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")

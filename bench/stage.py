@@ -1,0 +1,146 @@
+"""The stage of the sprite theatre: draws a scene at a moment."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .cast import COLOURS, SPRITES, load_sheet
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Place one sprite: centre (x, y) at the scene's start and end, and size, as shares of the picture's side."""
+
+    sprite: str
+    start: tuple[float, float]
+    end: tuple[float, float]
+    size: float
+
+    def centre(self, progress: float) -> tuple[float, float]:
+        """Give the centre when `progress` (0..1) of the scene has passed."""
+        (x0, y0), (x1, y1) = self.start, self.end
+        return x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Place a board with a word on it: centre and width as shares of the picture's side."""
+
+    word: str
+    centre: tuple[float, float]
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """Name a scene's colour and texture; phase moves the texture, shade (around 0) lightens it."""
+
+    colour: str
+    texture: str
+    phase: float = 0.0
+    shade: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Describe what is on the stage from start_us to end_us."""
+
+    start_us: int
+    end_us: int
+    kind: str
+    backdrop: Backdrop
+    actors: tuple[Actor, ...] = ()
+    sign: Sign | None = None
+
+
+@dataclass(slots=True)
+class Stage:
+    """Draw scenes as uint8 [size, size, 3] RGB; keeps scaled sprites and backdrops that it drew before (bounded)."""
+
+    size: int = 224
+    backdrops_kept: int = 64
+    _sheet: Image = field(default_factory=load_sheet)
+    _sprites: dict[tuple[str, int], tuple[NDArray[np.float32], NDArray[np.float32]]] = field(default_factory=dict)
+    _backdrops: dict[Backdrop, Image] = field(default_factory=dict)
+
+    def draw(self, scene: Scene, time_us: int) -> Image:
+        """Draw the scene as it looks at time_us."""
+        picture = self._backdrop(scene.backdrop).copy()
+        progress = (time_us - scene.start_us) / max(1, scene.end_us - scene.start_us)
+        for actor in scene.actors:
+            self._paste(picture, actor, min(1.0, max(0.0, progress)))
+        if scene.sign is not None:
+            self._board(picture, scene.sign)
+        return picture
+
+    def _backdrop(self, backdrop: Backdrop) -> Image:
+        if backdrop not in self._backdrops:
+            if len(self._backdrops) >= self.backdrops_kept:
+                self._backdrops.clear()
+            self._backdrops[backdrop] = paint_backdrop(backdrop, self.size)
+        return self._backdrops[backdrop]
+
+    def _scaled(self, sprite: str, px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        key = (sprite, px)
+        if key not in self._sprites:
+            if len(self._sprites) >= 2048:
+                self._sprites.clear()
+            rgba = self._sheet[SPRITES.index(sprite)].astype(np.float32)
+            alpha = rgba[:, :, 3:] / 255.0
+            mode = cv2.INTER_AREA if px < rgba.shape[0] else cv2.INTER_LINEAR
+            colour = cv2.resize(rgba[:, :, :3] * alpha, (px, px), interpolation=mode)
+            veil = 1.0 - cv2.resize(alpha, (px, px), interpolation=mode)
+            self._sprites[key] = (colour.astype(np.float32), veil.astype(np.float32)[:, :, None])
+        return self._sprites[key]
+
+    def _paste(self, picture: Image, actor: Actor, progress: float) -> None:
+        px = max(1, round(actor.size * self.size))
+        colour, veil = self._scaled(actor.sprite, px)
+        x, y = actor.centre(progress)
+        left, top = round(x * self.size - px / 2), round(y * self.size - px / 2)
+        x0, y0, x1, y1 = max(0, left), max(0, top), min(self.size, left + px), min(self.size, top + px)
+        if x0 >= x1 or y0 >= y1:
+            return
+        part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        under = picture[y0:y1, x0:x1].astype(np.float32)
+        picture[y0:y1, x0:x1] = (under * veil[part] + colour[part] + 0.5).clip(0, 255).astype(np.uint8)
+
+    def _board(self, picture: Image, sign: Sign) -> None:
+        # The board is drawn on a fixed large canvas and scaled down, so that letters look alike at every stage size.
+        board = np.full((88, 192, 3), (250, 246, 225), np.uint8)
+        cv2.rectangle(board, (2, 2), (189, 85), (60, 40, 25), 5)
+        word = sign.word.upper()
+        (wide, _), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_DUPLEX, 1.0, 4)
+        scale = min(2.0, 168 / wide)
+        (wide, tall), _ = cv2.getTextSize(word, cv2.FONT_HERSHEY_DUPLEX, scale, 4)
+        origin = ((192 - wide) // 2, (88 + tall) // 2)
+        cv2.putText(board, word, origin, cv2.FONT_HERSHEY_DUPLEX, scale, (20, 20, 30), 4, cv2.LINE_AA)
+        width = max(2, round(sign.width * self.size))
+        height = max(1, round(width * 88 / 192))
+        small = cv2.resize(board, (width, height), interpolation=cv2.INTER_AREA)
+        left, top = round(sign.centre[0] * self.size - width / 2), round(sign.centre[1] * self.size - height / 2)
+        x0, y0, x1, y1 = max(0, left), max(0, top), min(self.size, left + width), min(self.size, top + height)
+        picture[y0:y1, x0:x1] = small[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def paint_backdrop(backdrop: Backdrop, size: int) -> Image:
+    """Paint a colour with a texture that changes its lightness by at most an eighth, uint8 [size, size, 3]."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    phase = backdrop.phase
+    if backdrop.texture == "stripes":
+        wave = np.sign(np.sin((x * np.cos(phase) + y * np.sin(phase)) * 38 + phase))
+    elif backdrop.texture == "dots":
+        wave = np.where((((x + phase) * 6) % 1 - 0.5) ** 2 + ((y * 6) % 1 - 0.5) ** 2 < 0.07, 1.0, -0.3)
+    elif backdrop.texture == "checks":
+        wave = np.sign(np.sin((x + phase) * 19)) * np.sign(np.sin((y + phase) * 19))
+    elif backdrop.texture == "gradient":
+        wave = 2 * (x * np.cos(phase) ** 2 + y * np.sin(phase) ** 2) - 1
+    else:
+        wave = np.zeros_like(x)
+    light = 1.0 + backdrop.shade + 0.11 * wave
+    rgb = np.asarray(COLOURS[backdrop.colour], np.float32)
+    return (rgb * light[:, :, None] + 0.5).clip(0, 255).astype(np.uint8)

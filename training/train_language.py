@@ -1,0 +1,163 @@
+"""Train stage two: python -m training.train_language --minutes 60 --out runs/pocket (after training.train_vision).
+
+The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the mean
+accuracy of the kinds passes the bar. Rows of the embedding table that name the cast stay as stage one left them, so that a
+question's words go on finding the visual tokens they name.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from onlooker.bench.questions import KINDS
+
+from . import optimisers
+from .contexts import IGNORED, Writer, collate
+from .design import build_model, build_tokenizer, vocabulary
+from .scenes import fill_bank
+from .vision import NAMES, ahead
+
+LENGTHS = (1, 2, 4, 7, 11, 16, 22)
+BAR = 0.88
+
+
+def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> None:
+    """Load stage one and scale the projector so that features are as long as word embeddings (exact: it is linear)."""
+    state = load_file(out / "vision.safetensors")
+    model.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model.")}, strict=False)
+    probe = fill_bank(model, 60, 99)
+    norm = torch.cat([f.features.float().reshape(-1, f.features.shape[-1]) for f in probe]).norm(dim=-1).mean()
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        factor = table.norm(dim=-1).mean() / norm
+        last = model.model.multi_modal_projector.linear_2
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)
+        model.model.image_newline.normal_(0, float(table.std()))
+
+
+def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give logits [answers, V] and labels [answers] of the answers' tokens."""
+    ids = batch["ids"]
+    table = model.get_input_embeddings()
+    embeds = table(ids.clamp(min=0))  # [B, n, D]
+    newline = model.model.image_newline
+    embeds = torch.where((ids == -2)[..., None], newline.to(embeds.dtype), embeds)
+    embeds = embeds.masked_scatter((ids == -1)[..., None], batch["features"].to(embeds.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model.language_model(
+            inputs_embeds=embeds,
+            attention_mask={"full_attention": batch["mask"]},
+            position_ids=batch["positions"],
+            use_cache=False,
+        ).last_hidden_state
+    wanted = batch["labels"] != IGNORED
+    return (hidden[wanted].float() @ table.weight.T), batch["labels"][wanted]
+
+
+def accuracy(samples: list, batch: dict[str, torch.Tensor], logits: torch.Tensor) -> dict[str, list[float]]:
+    """Say per kind which questions were answered right in full (teacher-forced, so equal to greedy decoding)."""
+    wanted = batch["labels"] != IGNORED
+    rows, part = torch.nonzero(wanted)[:, 0], batch["part"][wanted]
+    right = logits.argmax(-1) == batch["labels"][wanted]
+    wrong = {(int(r), int(p)) for r, p, ok in zip(rows, part, right, strict=True) if not ok}
+    result: dict[str, list[float]] = defaultdict(list)
+    for number, sample in enumerate(samples):
+        for q, kind in enumerate(sample.kinds):
+            result[kind].append(float((number, q) not in wrong))
+    return result
+
+
+def main() -> None:
+    """Train until the minutes are spent; resume from the folder's last checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--scenes", type=int, default=16_000)
+    parser.add_argument("--tokens", type=int, default=9_000, help="tokens per step, about")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--muon-rate", type=float, default=4e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    model, tokenizer = build_model(), build_tokenizer()
+    load_vision(model, args.out)
+    file, note = args.out / "language.safetensors", args.out / "language.json"
+    level, spent = 0, 0.0
+    if file.exists():
+        model.load_state_dict(load_file(file), strict=False)
+        saved = json.loads(note.read_text())
+        level, spent = saved["level"], saved["minutes"]
+    clock = time.monotonic()
+    bank = fill_bank(model, args.scenes, args.seed + int(spent * 100))
+    print(f"bank of {len(bank)} scenes in {time.monotonic() - clock:.0f} s", flush=True)
+    model.model.vision_tower.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(False)
+    table = model.get_input_embeddings().weight
+    frozen = [vocabulary().index(name) for name in NAMES]
+    kept = table[frozen].detach().clone()
+    made = optimisers.build([model], args.rate, args.muon_rate)
+    writer = Writer(bank, tokenizer, args.seed + int(spent * 100))
+    state = {"level": level}
+    average: dict[str, float] = {}
+
+    def batches():  # type: ignore[no-untyped-def]
+        while True:
+            top = state["level"]
+            level = top if writer.rng.random() < 0.7 else int(writer.rng.integers(top + 1))
+            frames, questions = LENGTHS[level], 6 + 2 * (LENGTHS[level] > 2)
+            count = max(4, args.tokens // (16 + frames * 13 + questions * 18))
+            samples = [writer.sample(frames, questions) for _ in range(count)]
+            yield level, samples, collate(samples)
+
+    def save(minutes: float) -> None:
+        skip = ("vision_tower", "lm_head")
+        tensors = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items() if not any(s in k for s in skip)}
+        save_file(tensors, file)
+        note.write_text(json.dumps({"level": state["level"], "minutes": minutes, "length": LENGTHS[state["level"]], **average}))
+
+    began = time.monotonic() - spent * 60
+    saved_at, since = time.monotonic(), 0
+    for step, (level, samples, batch) in enumerate(ahead(batches())):
+        minutes = (time.monotonic() - began) / 60
+        if minutes >= args.minutes:
+            break
+        optimisers.set_rate(made, minutes / args.minutes)
+        logits, labels = answers(model, batch)
+        loss = F.cross_entropy(logits, labels)
+        for optimiser in made:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in made:
+            optimiser.step()
+        with torch.no_grad():
+            table[frozen] = kept
+        if level == state["level"]:
+            since += 1
+            for kind, values in accuracy(samples, batch, logits).items():
+                mean = sum(values) / len(values)
+                weight = min(0.5, 0.004 * len(values))
+                average[kind] = mean if kind not in average else (1 - weight) * average[kind] + weight * mean
+            scores = [average.get(kind, 0.0) for kind in KINDS if LENGTHS[level] > 1 or kind not in ("order", "motion")]
+            if sum(scores) / len(scores) > BAR and min(scores) > 0.6 and since > 40 and level < len(LENGTHS) - 1:
+                state["level"], since = level + 1, 0
+                print(f"== {minutes:.1f} min: contexts of {LENGTHS[level + 1]} frames", flush=True)
+        if step % 25 == 0:
+            shown = " ".join(f"{kind} {average.get(kind, 0):.2f}" for kind in KINDS)
+            print(f"{step} {minutes:.1f}m len {LENGTHS[state['level']]} n {batch['ids'].shape} loss {loss.item():.3f} {shown}", flush=True)
+        if time.monotonic() - saved_at > 120:
+            save(minutes)
+            saved_at = time.monotonic()
+    save(args.minutes)
+
+
+if __name__ == "__main__":
+    main()
