@@ -1,0 +1,1 @@
+"""Synthetic streams with ground truth, and the benchmarks."""

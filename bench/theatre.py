@@ -1,9 +1,10 @@
 """The sprite theatre: deterministic synthetic streams of any length, with questions whose answers are known.
 
-Time is cut into slots of 16 s. Each slot holds one event of 4 to 8 s and, around it, an empty or a busy stretch. A slot's
-script depends on the seed and the slot's number alone, so any moment of any stream is drawn without what came before it.
-*Planted* events show sprites that appear once in the whole stream; questions about the past are asked of them. Other events
-and busy stretches use the seed's common sprites; some sprites never appear, for the questions whose answer is "no".
+Time is cut into slots of 16 s. Each slot holds one event of 4 to 8 s and, around it, an empty or a busy stretch. A
+slot's script depends on the seed and the slot's number alone, so any moment of any stream is drawn without what came
+before it. *Planted* events show sprites that appear once in the whole stream; questions about the past are asked of
+them. Other events and busy stretches use the seed's common sprites; some sprites never appear, for the questions whose
+answer is "no".
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Sources, keyframes, ingest and sessions."""

@@ -1,8 +1,9 @@
 """Contexts of stage two: what recall will put before the model, made from the bank, with packed questions.
 
-A context is the sink, frames in time order (each its time stamp, then the visual tokens that pruning left), then questions that
-see the whole context and not each other. Three attention patterns are mixed, so that blocks cached at ingest and assembled
-later are nothing new: full causal; a window of the last frames; stretches that see only the sink and themselves.
+A context is the sink, frames in time order (each its time stamp, then the visual tokens that pruning left), then
+questions that see the whole context and not each other. Three attention patterns are mixed, so that blocks cached at
+ingest and assembled later are nothing new: full causal; a window of the last frames; stretches that see only the sink
+and themselves.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from onlooker.bench.stage import Scene
 from .design import SYSTEM_PROMPT
 from .scenes import Filmed
 
-WINDOW_FRAMES = 8
+WINDOWS = (4, 17)
 MOST_RECENT = 8
+# Words that a question loses its sense without.
+TELLING = frozenset("before after where when many colour color move direction way next sign first".split())
 IGNORED = -100
 
 
@@ -31,7 +34,7 @@ class Sample:
 
     ids: int [n], -1 for visual tokens.  features: [visual, D].  positions, labels: int [n] (labels already shifted: the
     token that follows).  part: int [n], -1 context, else the question's number.  frame: int [n], -1 for the sink.
-    stretch: int [n].  pattern: 0 full, 1 window, 2 stretches.  kinds: kind per question.
+    stretch: int [n].  pattern: 0 full, 1 window (of `window` frames), 2 stretches.  kinds: kind per question.
     """
 
     ids: np.ndarray
@@ -42,6 +45,7 @@ class Sample:
     frame: np.ndarray
     stretch: np.ndarray
     pattern: int
+    window: int
     kinds: tuple[Kind, ...]
 
     def mask(self) -> np.ndarray:
@@ -54,7 +58,7 @@ class Sample:
         if self.pattern == 0:
             near = np.ones_like(allowed)
         elif self.pattern == 1:
-            near = near | (row - column < WINDOW_FRAMES)
+            near = near | (row - column < self.window)
         else:
             near = near | (self.stretch[:, None] == self.stretch[None, :])
         recent = self.stretch.max()
@@ -114,7 +118,7 @@ class Writer:
         rng = self.rng
         scenes = self.cast_scenes(frames)
         now = int(np.exp(rng.uniform(np.log(2), np.log(8_000))) * 1e6)
-        opening = self.encode(f"<|im_start|>system {SYSTEM_PROMPT}<|im_end|><|im_start|>user ")
+        opening = self.encode(f"<|im_start|>system \n{SYSTEM_PROMPT}<|im_end|><|im_start|>user ")
         ids = list(opening)
         frame_of, stretch_of = [-1] * len(ids), [-1] * len(ids)
         features: list[Tensor] = []
@@ -166,7 +170,7 @@ class Writer:
         visual = torch.cat(features) if features else torch.zeros(0, 256, dtype=torch.bfloat16)
         arrays = [np.asarray(a) for a in (ids, positions, labels, part, frame_of, stretch_of)]
         pattern = int(rng.choice(3, p=[0.25, 0.45, 0.3]))
-        return Sample(arrays[0], visual, *arrays[1:], pattern, tuple(kinds))
+        return Sample(arrays[0], visual, *arrays[1:], pattern, int(rng.integers(*WINDOWS)), tuple(kinds))
 
     def survivors(self, tokens: Tensor, shown: Tensor | None, recent: bool) -> np.ndarray:
         """Choose which cells pruning leaves: new ones mostly, and a random few."""
@@ -186,9 +190,8 @@ class Writer:
             return ids
         words = self.tokenizer.convert_ids_to_tokens(ids)
         drop = 0.15
-        key = {"not", "before", "after", "where", "when", "many", "colour", "color", "move", "direction", "way", "next", "sign"}
         return [
-            self.unknown if w in self.plain and w not in key and w.isalpha() and self.rng.random() < drop else i
+            self.unknown if w in self.plain and w not in TELLING and w.isalpha() and self.rng.random() < drop else i
             for i, w in zip(ids, words, strict=True)
         ]
 

@@ -1,14 +1,15 @@
 """Train stage two: python -m training.train_language --minutes 60 --out runs/pocket (after training.train_vision).
 
-The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the mean
-accuracy of the kinds passes the bar. Rows of the embedding table that name the cast stay as stage one left them, so that a
-question's words go on finding the visual tokens they name.
+The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the
+mean accuracy of the kinds passes the bar. Rows of the embedding table that name the cast stay as stage one left them,
+so that a question's words go on finding the visual tokens they name.
 """
 
 import argparse
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -43,7 +44,9 @@ def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> Non
         model.model.image_newline.normal_(0, float(table.std()))
 
 
-def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def answers(
+    model: LlavaOnevisionForConditionalGeneration, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Give logits [answers, V] and labels [answers] of the answers' tokens."""
     ids = batch["ids"]
     table = model.get_input_embeddings()
@@ -75,7 +78,7 @@ def accuracy(samples: list, batch: dict[str, torch.Tensor], logits: torch.Tensor
     return result
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
@@ -85,7 +88,7 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)
     model, tokenizer = build_model(), build_tokenizer()
     load_vision(model, args.out)
@@ -119,9 +122,13 @@ def main() -> None:
 
     def save(minutes: float) -> None:
         skip = ("vision_tower", "lm_head")
-        tensors = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items() if not any(s in k for s in skip)}
+        tensors = {
+            k: v.detach().contiguous().clone() for k, v in model.state_dict().items() if not any(s in k for s in skip)
+        }
         save_file(tensors, file)
-        note.write_text(json.dumps({"level": state["level"], "minutes": minutes, "length": LENGTHS[state["level"]], **average}))
+        note.write_text(
+            json.dumps({"level": state["level"], "minutes": minutes, "length": LENGTHS[state["level"]], **average})
+        )
 
     began = time.monotonic() - spent * 60
     saved_at, since = time.monotonic(), 0
@@ -152,7 +159,10 @@ def main() -> None:
                 print(f"== {minutes:.1f} min: contexts of {LENGTHS[level + 1]} frames", flush=True)
         if step % 25 == 0:
             shown = " ".join(f"{kind} {average.get(kind, 0):.2f}" for kind in KINDS)
-            print(f"{step} {minutes:.1f}m len {LENGTHS[state['level']]} n {batch['ids'].shape} loss {loss.item():.3f} {shown}", flush=True)
+            print(
+                f"{step} {minutes:.1f}m len {LENGTHS[state['level']]} n {batch['ids'].shape} loss {loss.item():.3f} {shown}",
+                flush=True,
+            )
         if time.monotonic() - saved_at > 120:
             save(minutes)
             saved_at = time.monotonic()

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,14 +14,14 @@ from .design import build_model, vocabulary
 from .vision import NAMES, Labels, ahead, batches, disturb, see, sine_cosine
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     model = build_model()
@@ -75,7 +76,9 @@ def main() -> None:
         if step % 50 == 0:
             shown = " ".join(f"{name} {value:.3f}" for name, value in history.items())
             rate = step * args.batch / (time.monotonic() - began - start * 60)
-            print(f"step {step} {done * args.minutes:.1f} min {rate:.0f} fps loss {loss.item():.3f} {shown}", flush=True)
+            print(
+                f"step {step} {done * args.minutes:.1f} min {rate:.0f} fps loss {loss.item():.3f} {shown}", flush=True
+            )
         if time.monotonic() - last_saved > 60:
             save()
             last_saved = time.monotonic()

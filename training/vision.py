@@ -7,8 +7,8 @@ sine-cosine: started at random, place is not learned.
 """
 
 import math
-import threading
 import queue
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,7 +28,13 @@ NAMES = (*SPRITES, *WORDS)
 NAME_SCALE = 16.0
 IGNORED = -100
 PLACE_NAMES, COLOUR_NAMES = tuple(PLACES), tuple(COLOURS)
-HEADS = {"place": len(PLACES), "colour": len(COLOURS), "neighbour": len(SPRITES), "count": MOST_COPIES, "word": len(WORDS)}
+HEADS = {
+    "place": len(PLACES),
+    "colour": len(COLOURS),
+    "neighbour": len(SPRITES),
+    "count": MOST_COPIES,
+    "word": len(WORDS),
+}
 
 
 def overlap(centre: tuple[float, float], width: float, height: float) -> np.ndarray:
@@ -113,8 +119,10 @@ def ahead(iterator: Iterator, depth: int = 3) -> Iterator:
 
 
 def disturb(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn uint8 frames [n, H, W, 3] into pixel values [n, 3, H, W] in -1..1 with what cameras and codecs add:
-    noise, a little blur, changes of light and colour."""
+    """Turn uint8 frames [n, H, W, 3] into pixel values [n, 3, H, W] in -1..1, as cameras and codecs would give them.
+
+    That is noise, a little blur, changes of light and colour.
+    """
     n = images.shape[0]
     x = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
