@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError
+from . import bench
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -48,7 +49,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Commands, one line each: app.command()(function).
+# Commands, one line each: app.command(name, help=...)(function), or app.add_typer(group, name=...).
+app.add_typer(bench.app, name="bench")
 
 
 def print_version(wanted: bool) -> None:
