@@ -1,4 +1,4 @@
-"""Decoders of video files: decord, and OpenCV where decord cannot be trusted or gives up."""
+"""Decoders of video files: decord for what it can hold, and OpenCV where decord is unsafe or gives up."""
 
 import importlib
 import math
@@ -14,6 +14,7 @@ from .container import Container
 
 _FAULT_TOLERANCE = 1e-9  # decord hands out copies of an old frame for those it lost; the first copy is an error instead
 _FAILED_GRABS = 64  # how many damaged pictures in a row OpenCV is asked to step over
+_SEEK_MARGIN_US = 2_000_000
 _LONGEST_S = 10 * 366 * 24 * 3600.0
 
 
@@ -60,14 +61,20 @@ class DecordDecoder:
     taken for the n-th time. That holds only if every packet yields a frame and decoding begins at the first one, so
     files are refused (Undecodable) whose index is not strictly increasing from 0, as with stamps that are missing,
     doubled or hidden by an edit list, and containers where decord's rewind after indexing is not exact (MPEG-TS:
-    it loses the first group of pictures). One decoding thread: with more, decord's worker is known to die of EAGAIN.
+    it loses the first group of pictures). A damaged Matroska file can pass, and be stamped early behind the damage.
+
+    decord also reads packets on while it waits for a frame, and decodes them all: behind a slow consumer it comes to
+    hold most of the file as pictures, without bound. So files are refused whose pictures, frame_bytes each, would
+    together need more than most_bytes. One decoding thread: with more, its worker is known to die of EAGAIN.
     """
 
     label = "decord"
     repaired = 0
     cut_short = False
 
-    def __init__(self, path: Path, container: Container, start_us: int = 0) -> None:
+    def __init__(
+        self, path: Path, container: Container, start_us: int = 0, frame_bytes: int = 0, most_bytes: int = 1 << 28
+    ) -> None:
         if container.kind == "other" or (container.kind == "avi" and not container.whole):
             raise Undecodable("not tried on this container, which it does not rewind reliably")
         decord = _import("decord", "decord2")
@@ -78,6 +85,8 @@ class DecordDecoder:
             spans = np.asarray(self._reader.get_frame_timestamp(range(count)), dtype=np.float64)
         except self._failures as error:
             raise Undecodable(_first_line(error)) from error
+        if count * frame_bytes > most_bytes:
+            raise Undecodable("all of it, decoded, is too large to be held")
         starts = spans[:, 0]
         if (
             not np.isfinite(spans).all()
@@ -125,28 +134,37 @@ class DecordDecoder:
 class OpenCVDecoder:
     """Decode with OpenCV's FFmpeg reader, which stamps each frame as it comes; the stamps are put right by a clock.
 
-    skip: frames to decode in vain first, so as to go on where another decoder stopped.  index_us: that decoder's
-    times; a stamp is moved to the nearest, so that where the change happened leaves no mark on the stamps.
+    One decoding thread: with more, what is made of damaged pictures differs from run to run.
+    index_us: the times that decord lists, if decord gave up on the file; a stamp is moved to the nearest of them,
+    so that where the change happened leaves no mark on the stamps.
     """
 
     label = "opencv"
 
-    def __init__(self, path: Path, skip: int = 0, index_us: NDArray[np.int64] | None = None) -> None:
+    def __init__(self, path: Path, index_us: NDArray[np.int64] | None = None) -> None:
         self._cv2 = _import("cv2", "opencv-python-headless")
-        self._capture: Any = self._cv2.VideoCapture(str(path), self._cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise Undecodable("OpenCV cannot open it")
-        fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        self._path = path
+        self._open()
+        self._fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         count = float(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
-        self.duration_us: int | None = None
-        if math.isfinite(fps) and 0.0 < fps <= 1000.0 and 0.0 < count / fps <= _LONGEST_S:
-            self.duration_us = round(count / fps * 1e6)
-        self._clock = StampClock(fps)
+        known = math.isfinite(self._fps) and 0.0 < self._fps <= 1000.0 and 0.0 < count / self._fps <= _LONGEST_S
+        self.duration_us: int | None = round(count / self._fps * 1e6) if known else None
+        width, height = (
+            self._capture.get(name) for name in (self._cv2.CAP_PROP_FRAME_WIDTH, self._cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        self.frame_bytes = int(width) * int(height) * 3
+        self.announced_bytes = int(count) * self.frame_bytes if known else 0
+        self._clock = StampClock(self._fps)
         self._index_us = index_us
         self._delivered = 0
-        for _ in range(skip):
-            if self.advance() is None:
-                break
+        self._stepped_over = False
+        self._waiting = False  # whether a frame was grabbed already, by seek()
+
+    def _open(self) -> None:
+        options = [self._cv2.CAP_PROP_N_THREADS, 1]
+        self._capture: Any = self._cv2.VideoCapture(str(self._path), self._cv2.CAP_FFMPEG, options)
+        if not self._capture.isOpened():
+            raise Undecodable("OpenCV cannot open it")
 
     @property
     def repaired(self) -> int:
@@ -155,20 +173,47 @@ class OpenCVDecoder:
 
     @property
     def cut_short(self) -> bool:
-        """Whether the index lists more frames than could be decoded."""
-        return self._index_us is not None and self._delivered < len(self._index_us)
+        """Whether the index lists more frames than could be decoded, or damaged ones were stepped over."""
+        return self._stepped_over or (self._index_us is not None and self._delivered < len(self._index_us))
+
+    def seek(self, start_us: int) -> None:
+        """Go to a frame at or before start_us: close to it, or to the first one if that is not to be had.
+
+        OpenCV's seek counts frames at the average rate, so with a variable rate it may land anywhere; what it landed
+        on is known by its stamp, and if that is too late the aim is moved back.
+        """
+        margin_us = _SEEK_MARGIN_US
+        while start_us - margin_us > 0:
+            self._capture.set(self._cv2.CAP_PROP_POS_MSEC, (start_us - margin_us) / 1000.0)
+            if self._capture.grab():
+                landed_us = self._raw_ms() * 1000.0
+                if 0.0 < landed_us <= start_us:
+                    self._waiting = True
+                    return
+            margin_us *= 4
+        self._open()
+
+    def skip(self, count: int) -> None:
+        """Decode frames in vain, so as to go on where another decoder stopped."""
+        for _ in range(count):
+            if self.advance() is None:
+                return
 
     def advance(self) -> int | None:
         """Decode the next frame; return its time in microseconds, or None after the last."""
-        for _ in range(_FAILED_GRABS):
-            if self._capture.grab():
+        for attempt in range(_FAILED_GRABS):
+            if self._waiting or self._capture.grab():
+                self._waiting = False
+                self._stepped_over |= attempt > 0
                 self._delivered += 1
                 return self._stamp()
         return None
 
+    def _raw_ms(self) -> float:
+        return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
+
     def _stamp(self) -> int:
-        stamp_ms = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
-        time_us = self._clock.place(stamp_ms / 1000.0)
+        time_us = self._clock.place(self._raw_ms() / 1000.0)
         index = self._index_us
         if index is None:
             return time_us
@@ -186,24 +231,31 @@ class OpenCVDecoder:
 
 
 class FileDecoder:
-    """Decode a file with decord as far as that goes, and with OpenCV from there.
+    """Decode a file with decord if that is safe, as far as it goes, and with OpenCV otherwise and from there.
 
     Both decode with FFmpeg to the same pixels. When decord meets a damaged packet its worker ends at a moment that
     depends on timing, and OpenCV goes on behind the last frame that decord gave, so that what comes out does not.
+
+    start_us: begin at or before that time, close to it where the container can be searched.  most_bytes: how large
+    a file may be, decoded, for decord to read it.
     Raises SourceError, naming file and remedy, if neither can open it.
     """
 
-    def __init__(self, path: Path, container: Container, start_us: int = 0) -> None:
+    def __init__(self, path: Path, container: Container, start_us: int = 0, most_bytes: int = 1 << 28) -> None:
         self._path = path
         self._decoder: DecordDecoder | OpenCVDecoder
+        opencv: OpenCVDecoder | None = None
         try:
-            self._decoder = DecordDecoder(path, container, start_us)
-        except Undecodable as refused:
-            try:
-                self._decoder = OpenCVDecoder(path)
-            except Undecodable as failed:
-                reason = _reason(path) if container.kind == "other" else str(refused)
-                raise _unreadable(path, container, f"decord: {reason}; OpenCV: {failed}") from failed
+            opencv = OpenCVDecoder(path)
+            if opencv.announced_bytes > most_bytes:
+                raise Undecodable("all of it, decoded, is too large to be held")
+            self._decoder = DecordDecoder(path, container, start_us, opencv.frame_bytes, most_bytes)
+        except Undecodable as failed:
+            if opencv is None:
+                raise _unreadable(path, container) from failed
+            self._decoder = opencv
+            if start_us > 0 and container.kind != "other":
+                opencv.seek(start_us)
         self.duration_us = self._decoder.duration_us
 
     @property
@@ -227,8 +279,10 @@ class FileDecoder:
             try:
                 return self._decoder.advance()
             except Undecodable:
+                done, index_us = self._decoder.position, self._decoder.times_us
                 try:
-                    self._decoder = OpenCVDecoder(self._path, self._decoder.position, self._decoder.times_us)
+                    self._decoder = OpenCVDecoder(self._path, index_us)
+                    self._decoder.skip(done)
                 except Undecodable as failed:
                     raise SourceError(f"reading {self._path} failed halfway: {failed}; copy the file again") from failed
         return self._decoder.advance()
@@ -256,27 +310,24 @@ def _import(module: str, distribution: str) -> Any:
         ) from error
 
 
-def _reason(path: Path) -> str:
-    """Ask decord why it cannot open a file of unknown kind: unlike OpenCV it tells sound from nonsense."""
-    try:
-        _import("decord", "decord2").VideoReader(str(path), num_threads=1)
-    except Exception as error:  # noqa: BLE001 - bare RuntimeError, AssertionError and decord's own kinds alike
-        return _first_line(error)
-    return "opens it, but not reliably"
-
-
 def _first_line(error: BaseException) -> str:
     """Cut decord's message to what it says: the time and the source line before it mean nothing to a user."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rsplit("] ", 1)[-1][:200]
 
 
-def _unreadable(path: Path, container: Container, why: str) -> SourceError:
+def _unreadable(path: Path, container: Container) -> SourceError:
+    """Say what is wrong with a file that OpenCV does not open: decord tells sound from nonsense."""
     if not container.has_index:
         return SourceError(
             f"{path} is cut before its index (the moov box of an mp4), so nothing in it can be decoded; copy the whole "
             f"file again, let the recorder finish, or rebuild the index with a tool such as untrunc"
         )
+    try:
+        _import("decord", "decord2").VideoReader(str(path), num_threads=1)
+        why = "OpenCV cannot open it, and decord opens it unreliably"
+    except Exception as error:  # noqa: BLE001 - bare RuntimeError, AssertionError and decord's own kinds alike
+        why = _first_line(error)
     if "cannot find video stream" in why:
         return SourceError(f"{path} holds no pictures, only sound or other data; give a file with a video track")
     return SourceError(

@@ -44,7 +44,8 @@ class FileSource:
     4 ms after a day). Frame counts and durations in the file's headers are believed for nothing but progress.
 
     fps: at most so many frames a second, chosen by time stamps (FrameSampler).  start_us, end_us: the range.
-    ahead_frames, ahead_bytes: how much may be decoded before it is asked for.
+    ahead_frames, ahead_bytes: how much may be decoded before it is asked for.  decord, which is the faster decoder,
+    decodes ahead without a bound of its own, and so reads only files that fit in ahead_bytes whole; OpenCV the others.
 
     The file is opened, and its first wanted frame decoded, at once, so that a bad file is reported here:
     raises SourceError naming the file and the remedy, SettingsError for a bad rate or range, and InstallationError.
@@ -67,7 +68,7 @@ class FileSource:
         sampler = FrameSampler(fps, start_us, end_us)
         self._name = str(path)
         location, container = _check(Path(path).expanduser())
-        decoder = FileDecoder(location, container, start_us)
+        decoder = FileDecoder(location, container, start_us, ahead_bytes)
         self._progress = _Progress(decoder=decoder.label)
         self._delivered = 0
         self._started = False
