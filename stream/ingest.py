@@ -42,6 +42,17 @@ class Seen:
     thumbnail: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """Hold what became of a chunk of keyframes.  state: pruning's, after it.  cells: seen by the tower."""
+
+    blocks: list[KVBlock]
+    parts: list[VisualTokens]
+    seen: list[Seen]
+    state: State
+    cells: int
+
+
 @dataclass(frozen=True, slots=True)
 class IngestReport:
     """Count what was taken in.  tokens: visual tokens that pruning left, of cells seen by the tower."""
@@ -68,6 +79,7 @@ class Ingest:
         self._state = State()
         self._pending: list[Frame] = []  # keyframes not yet prefilled; the last one's span is still open
         self._encoded: deque[Seen] = deque(maxlen=settings.recent_frames)
+        self._aside: tuple[int, list[Seen]] | None = None  # waiting keyframes encoded for a question, and of when
         self._frames = self._keyframes = self._cells = self._tokens = 0
         self.now_us = 0
         self.start_us = 0
@@ -97,10 +109,19 @@ class Ingest:
 
         Waiting frames are encoded here, on the side: what is stored later does not depend on it.
         """
-        first = self._keyframes - len(self._pending)
-        waiting = self._see_again(self._pending, first)
+        if self._aside is None or self._aside[0] != self._keyframes:
+            first = self._keyframes - len(self._pending)
+            self._aside = (self._keyframes, self._see_again(self._pending, first))
+        waiting = self._aside[1]
         missing = self.settings.recent_frames - len(waiting)
         return [*(list(self._encoded)[-missing:] if missing > 0 else []), *waiting]
+
+    def waiting(self) -> list[KVBlock]:
+        """Give the blocks that the waiting keyframes would become if the stream ended here; nothing is stored."""
+        if not self._pending:
+            return []
+        first = self._keyframes - len(self._pending)
+        return self._prefill_chunk(self._pending, first, self.now_us).blocks
 
     def prefill_frames(self, seen: list[Seen]) -> KVBlock | None:
         """Encode recent keyframes over the sink alone, as one part of a context (DSCache's clean recent window)."""
@@ -125,12 +146,13 @@ class Ingest:
 
     def _store(self, frames: list[Frame], next_us: int) -> None:
         """Prefill a chunk over [sink | window] and hand its blocks to the window and the archive."""
+        self._keep(self._prefill_chunk(frames, self._keyframes - 1 - len(frames), next_us))
+
+    def _prefill_chunk(self, frames: list[Frame], first_block: int, next_us: int) -> "_Chunk":
+        """Make keyframes into blocks, the first of them numbered first_block; changes nothing here."""
         tokens = self.backbone.encode([f.image for f in frames], [f.time_us for f in frames])
-        first = self._keyframes - 1 - len(frames)
-        seen = self._remember_features(frames, tokens, first)
-        kept, self._state = self._recipe.step(tokens, self._state)
-        self._cells += len(tokens)
-        self._tokens += len(kept)
+        seen = self._remember_features(frames, tokens, first_block)
+        kept, state = self._recipe.step(tokens, self._state)
         parts = [kept.frame(t) for t in range(len(frames))]
         rows = [self._with_stamp(part.features, frame.time_us) for part, frame in zip(parts, frames, strict=True)]
         context = assemble(self.backbone.layout, [self.sink, *self.window.blocks], device=self.backbone.device)
@@ -138,6 +160,7 @@ class Ingest:
         positions = self._positions(len(features), context.next_position)
         done = self.backbone.prefill(features, positions, context)
         start = 0
+        blocks = []
         ends = [frame.time_us for frame in frames[1:]] + [next_us]
         for number, (frame, part, row, end_us) in enumerate(zip(frames, parts, rows, ends, strict=True)):
             stop = start + len(row)
@@ -145,19 +168,29 @@ class Ingest:
             coords = torch.full((len(row), 3), -1, dtype=torch.int32)
             coords[text:] = part.coords.cpu()
             coords[text:, 0] = 0
-            block = KVBlock(
-                block_id=first + number,
-                keys=done.keys[:, :, start:stop].clone(),
-                values=done.values[:, :, start:stop].clone(),
-                positions=self._positions(len(row), 0),
-                extent=len(row),
-                coords=coords,
-                span_us=(frame.time_us, end_us),
+            blocks.append(
+                KVBlock(
+                    block_id=first_block + number,
+                    keys=done.keys[:, :, start:stop].clone(),
+                    values=done.values[:, :, start:stop].clone(),
+                    positions=self._positions(len(row), 0),
+                    extent=len(row),
+                    coords=coords,
+                    span_us=(frame.time_us, end_us),
+                )
             )
-            self.window.push([block])
-            self.archive.append(block, part.features, seen[number].thumbnail)
             start = stop
-        self._encoded.extend(seen)
+        return _Chunk(blocks, parts, seen, state, len(tokens))
+
+    def _keep(self, chunk: "_Chunk") -> None:
+        """Hand a chunk to the window and the archive."""
+        for block, part, item in zip(chunk.blocks, chunk.parts, chunk.seen, strict=True):
+            self.window.push([block])
+            self.archive.append(block, part.features, item.thumbnail)
+        self._encoded.extend(chunk.seen)
+        self._state = chunk.state
+        self._cells += chunk.cells
+        self._tokens += sum(len(part) for part in chunk.parts)
 
     def _with_stamp(self, features: Tensor, time_us: int) -> Tensor:
         stamp = self.backbone.stamp(time_us)
