@@ -12,7 +12,8 @@ from typing import Self
 from ..errors import SettingsError, SourceError
 from ..frame import Frame
 from .container import Container, inspect
-from .decoder import FileDecoder, use_plain_arrays
+from .decoder import FileDecoder
+from .decord_decoder import use_plain_arrays
 from .frame_queue import FrameQueue
 from .sampler import FrameSampler
 from .source import SourceInfo, SourceReport
