@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .models.backbone import Sampling
     from .settings import Settings
     from .stream.session import Session
+    from .stream.source import open_source
 
     __version__: str
 
@@ -40,6 +41,7 @@ __all__ = [
     "SourceError",
     "__version__",
     "load",
+    "open_source",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "Session": ".stream.session",
     "Settings": ".settings",
     "load": ".model",
+    "open_source": ".stream.source",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError
-from . import bench
+from . import ask, bench
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 
 # Commands, one line each: app.command(name, help=...)(function), or app.add_typer(group, name=...).
+app.command("ask", help=ask.HELP)(ask.ask)
 app.add_typer(bench.app, name="bench")
 
 

@@ -66,6 +66,31 @@ def parse_clock(text: str) -> int:
     return seconds * _SECOND
 
 
+def parse_moment(text: str) -> int:
+    """Read "90", "90.5", "1:30", "1:03:25.5", "45s", "1h2m" or "1h2m3.5s" as microseconds.
+
+    Raises ValueError for anything else.
+    """
+    word = text.strip().lower()
+    clock = re.fullmatch(r"([\d:]+:\d+)(\.\d+)?", word)
+    if clock is not None:
+        return parse_clock(clock[1]) + round(float(clock[2] or 0) * _SECOND)
+    if re.fullmatch(r"\d+(\.\d+)?", word):
+        return round(float(word) * _SECOND)
+    number = r"(\d+(?:\.\d+)?)"
+    length = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", word)
+    if length is None or not word:
+        raise ValueError(f"not a time: {text!r}; write seconds (90), a clock time (1:30) or a length (1h2m)")
+    return sum(round(float(value) * _UNITS[unit]) for value, unit in zip(length.groups(), "hms", strict=True) if value)
+
+
+def format_clock(time_us: int) -> str:
+    """Write a stream time as "3:25" or "1:03:25", whole seconds, rounded down."""
+    seconds = max(time_us, 0) // _SECOND
+    hours, rest = divmod(seconds, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
 Bounds = tuple[int | None, int | None]
 Reader = Callable[[re.Match[str], int, int], Bounds]
 

@@ -1,0 +1,174 @@
+"""What `onlooker ask` does: open the source, load the model, watch, put the questions, write the answers."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..answer import Answer
+from ..memory.time_phrases import format_clock
+from ..model import load
+from ..models.backbone import Sampling
+from ..settings import Settings
+from ..stream.session import Session
+from ..stream.source import SourceReport, open_source
+from ..stream.watching import Moment, Watching
+from .answers import AnswerWriter, JsonAnswers, PlainAnswers
+from .evidence import EvidenceFolder
+from .interruption import Interruption
+from .progress import Progress
+
+SLACK_US = 1_000_000
+"""A moment so short a time behind the last frame counts as reached: players round the length of a clip up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Hold what the command line asks for, checked.  fps None looks at every frame."""
+
+    source: str
+    questions: tuple[str, ...]
+    moments_us: tuple[int, ...] = ()
+    start_us: int = 0
+    end_us: int | None = None
+    fps: float | None = 2.0
+    model: str = "pocket"
+    device: str = "auto"
+    dtype: str = "auto"
+    max_tokens: int = 64
+    temperature: float = 0.0
+    as_json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+def run(request: Request, settings: Settings, folder: EvidenceFolder | None, interruption: Interruption) -> None:
+    """Answer a request on stdout.  The source is opened first, then the model: what is wrong with them shows at once.
+
+    Raises the errors of open_source, load and Session; KeyboardInterrupt when it is interrupted for good.
+    """
+    with own_warnings(), open_source(request.source, request.fps, request.start_us, request.end_us) as source:
+        model = load(request.model, device=request.device, dtype=request.dtype)
+        sampling = Sampling(request.max_tokens, request.temperature)
+        with model.session(settings) as session:
+            last = max(request.moments_us, default=None)
+            ends = [time for time in (last, request.end_us, source.info.duration_us) if time is not None]
+            progress = None if request.quiet else Progress(sys.stderr, min(ends, default=None))
+            writer = writer_of(request)
+            watching = Watching(
+                session,
+                source,
+                request.moments_us,
+                slack_us=max(SLACK_US, round(2e6 / request.fps) if request.fps else 0),
+                stop=interruption.stop,
+                on_frame=None if progress is None else progress.update,
+            )
+            try:
+                interruption.watching = True
+                for moment in watching:
+                    interruption.watching = moment.reason == "reached"  # else there is nothing more to watch
+                    if progress is not None:
+                        progress.clear()
+                    for remark in remarks_on(moment):
+                        note(remark)
+                    if moment.fresh or moment.reason == "reached":
+                        put(request, session, sampling, writer, folder, moment.now_us)
+            finally:
+                interruption.watching = False
+                if isinstance(writer, PlainAnswers):
+                    writer.abandon()
+                if progress is not None:
+                    progress.close(watching.report)
+                for warning in warnings_of(source.name, source.report):
+                    note(warning)
+
+
+def writer_of(request: Request) -> AnswerWriter:
+    """Choose how answers are written: headings only where there is more than one."""
+    if request.as_json:
+        return JsonAnswers(sys.stdout)
+    many = len(request.questions) > 1 or len(request.moments_us) > 1
+    return PlainAnswers(sys.stdout, headings=many, moments=bool(request.moments_us))
+
+
+def put(
+    request: Request,
+    session: Session,
+    sampling: Sampling,
+    writer: AnswerWriter,
+    folder: EvidenceFolder | None,
+    now_us: int,
+) -> None:
+    """Ask every question now, and write each answer before the next one is asked."""
+    for number, question in enumerate(request.questions, 1):
+        writer.begin(question, now_us)
+        stream = session.ask_stream(question, sampling=sampling)
+        for piece in stream:
+            writer.piece(piece)
+        answer = stream.answer
+        paths: Sequence[str | None] = ()
+        if folder is not None:
+            paths = folder.write(answer, number, bool(request.moments_us))
+        writer.end(answer, paths)
+        if request.verbose:
+            note(timings_of(answer))
+        if folder is not None and folder.failure is not None:
+            note(folder.failure)
+            folder.failure = None
+
+
+def remarks_on(moment: Moment) -> list[str]:
+    """Say why questions are put at another time than was asked for."""
+    now = format_clock(moment.now_us)
+    missed = " and ".join(format_clock(time) for time in moment.missed_us)
+    action = "asking now" if moment.fresh else "nothing new was seen since the last answers"
+    if moment.reason == "stopped":
+        return [f"stopped at {now}: {action if not moment.fresh else 'answering from what was seen so far'}"]
+    if moment.reason == "failed":
+        return [f"the source broke at {now}: {action if not moment.fresh else 'answering from what was seen so far'}"]
+    if moment.reason == "ended" and missed:
+        return [f"the stream ended at {now}, before {missed}: {action}"]
+    return []
+
+
+def warnings_of(name: str, report: SourceReport) -> list[str]:
+    """Say what was wrong with a source that could be read all the same."""
+    warnings = []
+    if report.truncated_at_us is not None:
+        warnings.append(
+            f"{name} is cut or damaged: it was read up to {format_clock(report.truncated_at_us)}; "
+            "copy it again if it should be longer"
+        )
+    if report.repaired:
+        warnings.append(
+            f"{name}: {report.repaired} of {report.decoded} time stamps were missing or not increasing; "
+            "they were repaired, so times may be a little off"
+        )
+    return warnings
+
+
+def timings_of(answer: Answer) -> str:
+    """Write an answer's timings and token counts in one line."""
+    timings = ", ".join(
+        f"{name.removesuffix('_ms').replace('_', ' ')} {ms:.0f} ms" for name, ms in answer.timings.items()
+    )
+    usage = ", ".join(f"{name.removesuffix('_tokens')} {count}" for name, count in answer.usage.items())
+    return f"{timings}; tokens: {usage}"
+
+
+def note(text: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"onlooker: {text}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def own_warnings() -> Iterator[None]:
+    """Keep the library's log off stderr: what it warns of is read from reports and said once, in our words."""
+    logger, handler = logging.getLogger("onlooker"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

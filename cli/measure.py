@@ -1,0 +1,90 @@
+"""The measuring commands of `onlooker bench`: recall, speed, calibrate."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from ..models.backbone import HeadId
+
+RECALL_HELP = """Measure what is still known: questions about planted events, long after them.
+
+Streams sprite theatre shows once, and asks every policy the same questions over the same memory: controls (blind,
+recent-4, uniform-64, full, oracle), rivals (rekv, livevlm) and ours. The table goes to stdout, progress to stderr.
+
+\b
+What the README shows:
+  onlooker bench recall
+"""
+
+MODEL = Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")]
+FPS = Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")]
+
+
+def say(line: str) -> None:
+    """Write a line of progress to stderr, over the last one on a terminal."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\033[K{line}", err=True, nl=False)
+    else:
+        typer.echo(line, err=True)
+
+
+def end_progress() -> None:
+    """End the line of progress."""
+    if sys.stderr.isatty():
+        typer.echo("", err=True)
+
+
+def heads_of(text: str | None) -> "tuple[HeadId, ...] | None":
+    """Read "0:3,4:1" as layer 0 head 3 and layer 4 head 1; None when nothing was given."""
+    if text is None:
+        return None
+    from ..models.backbone import HeadId
+
+    try:
+        pairs = [part.split(":") for part in text.split(",") if part.strip()]
+        return tuple(HeadId(int(layer), int(head)) for layer, head in pairs)
+    except ValueError as error:
+        raise SettingsError(f"--heads is {text!r}; give LAYER:HEAD pairs, such as 0:3,4:1") from error
+
+
+def recall(
+    seed: Annotated[int, typer.Option(min=0, help="Which streams; other seeds share none.")] = 0,
+    streams: Annotated[int, typer.Option(min=1, max=1000, help="How many streams.")] = 3,
+    minutes: Annotated[float, typer.Option(min=0.3, max=100_000.0, help="Length of each stream.")] = 20.0,
+    fps: FPS = 2.0,
+    model: MODEL = "pocket",
+    policies: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
+    heads: Annotated[str | None, typer.Option(help="Retrieval heads LAYER:HEAD,... in place of the model's.")] = None,
+    full_tokens: Annotated[int, typer.Option(min=1, help="The most tokens that `full` is run with.")] = 32_768,
+    held_out_wording: Annotated[bool, typer.Option("--held-out-wording", help="Ask in wordings not trained.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write a row per policy, kind and delay.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy by delay.")] = None,
+) -> None:
+    """Run the recall benchmark; the text of --help is RECALL_HELP."""
+    from ..bench.plot import plot_delays
+    from ..bench.recall_bench import RecallPlan, choose, policies_of, run_recall
+    from ..bench.tally import rows_of, table, write_rows
+    from ..models.loading import load_backbone
+
+    plan = RecallPlan(seed, streams, minutes, fps, held_out=held_out_wording)
+    given = heads_of(heads)
+    backbone = load_backbone(model)
+    used = backbone.card.retrieval_heads if given is None else given
+    listed = policies_of(used, full_tokens)
+    if not used:
+        say(f"{model} has no retrieval heads (onlooker bench calibrate chooses them): embeddings alone are measured\n")
+    names = None if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    replies = run_recall(backbone, choose(listed, names), plan, used, told=say)
+    end_progress()
+    wording = ", wordings held out of training" if held_out_wording else ""
+    title = f"{model}, {streams} streams of {minutes:g} min at {fps:g} frames/s, seed {seed}{wording}"
+    typer.echo(f"Recall on the sprite theatre: {title}.\n\n{table(replies)}")
+    if json_file is not None:
+        write_rows(json_file, rows_of(replies))
+    if plot is not None:
+        plot_delays(replies, plot, title)
