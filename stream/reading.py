@@ -1,31 +1,36 @@
 """Reading: from a question to the context that answers it.
 
-    question ─► gate ─► probe over [sink | recent] ─► recall ─► [sink | recalled, in time order | recent] ─► decode
+question ─► gate ─► probe over [sink | recent] ─► recall ─► [sink | recalled, in time order | recent] ─► decode
 """
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..answer import Evidence
-from ..memory.block import Context, KVBlock
+from ..errors import SettingsError
+from ..memory.block import Context
 from ..memory.context import assemble
 from ..memory.gate import GateDecision, decide
 from ..memory.recall import Recall, Recalled, RecallSettings
 from ..models.backbone import HeadId
+from .evidence import Question, Recent, RecentScores, find_evidence, newest, score_recent
 from .ingest import Ingest, Seen
 
 RECALL_FRAMES = 16
-MOST_EVIDENCE = 4
-# A stretch is shown as evidence when its score comes this near to the best one's.
-EVIDENCE_SHARE = 0.8
+MOST_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """Hold what a question reads: its rows, the context they continue, and where that was seen."""
+    """Hold what a question reads: its rows, the context they continue, and where that was seen.
+
+    relevant: whether anything that was seen has to do with the question; without it there is no evidence.  since_us,
+    until_us: the stretch that was asked about, by the caller or by the question's own words.  timings: milliseconds.
+    """
 
     features: Tensor
     positions: Tensor
@@ -34,10 +39,16 @@ class Reading:
     recalled: Recalled
     gate: GateDecision
     relevant: bool
+    since_us: int | None = None
+    until_us: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 class Reader:
-    """Prepare a question's context.  Reads the memory and changes nothing in it."""
+    """Prepare a question's context.  Reads the memory and changes nothing in it.
+
+    Recent keyframes are encoded once and kept for the questions that come before the next keyframe.
+    """
 
     def __init__(self, ingest: Ingest, heads: tuple[HeadId, ...]) -> None:
         self.ingest, self.heads = ingest, heads
@@ -46,74 +57,97 @@ class Reader:
         self.recall = Recall(ingest.archive, RecallSettings(fusion=fusion))
         cells = ingest.backbone.grid[0] * ingest.backbone.grid[1]
         self.budget = RECALL_FRAMES * cells if settings.memory_tokens is None else settings.memory_tokens
+        self._recent: Recent | None = None
 
     def read(self, question: str, since_us: int | None = None, until_us: int | None = None) -> Reading:
-        """Choose and assemble the context of a question."""
+        """Choose and assemble the context of a question.
+
+        Raises SettingsError for a question that is too long or has no words of its own.
+        """
         ingest, backbone = self.ingest, self.ingest.backbone
+        clock = [time.perf_counter()]
         rows, words = backbone.question(question)
+        _check(rows, words)
         gate = decide(question, ingest.now_us, ingest.settings.gate, ingest.start_us)
-        if gate.range is not None and since_us is None and until_us is None:
+        if gate.history and gate.range is not None and since_us is None and until_us is None:
             since_us, until_us = gate.range.since_us, gate.range.until_us
-        seen = ingest.recent()
-        if until_us is not None:
-            seen = [item for item in seen if item.time_us < until_us]
-        recent = ingest.prefill_frames(seen)
-        near = [ingest.sink] + ([recent] if recent is not None else [])
-        recalled, recent_z = Recalled(), 0.0
-        history = gate.history or since_us is not None or until_us is not None
+        # A range that the caller gives is about the past whatever the words are, but "never" means never.
+        ranged = since_us is not None or until_us is not None
+        history = gate.history or (ranged and ingest.settings.gate != "never")
+        recent = self._encoded([item for item in ingest.recent() if _meets(item, ingest.now_us, since_us, until_us)])
+        near = [recent.block] if recent is not None else []
+        recalled, scores = Recalled(), None
+        clock.append(time.perf_counter())
         if history and len(ingest.archive):
-            probe = assemble(backbone.layout, near, device=backbone.device)
-            asked = backbone.prefill(rows, self._positions(len(rows), probe), probe, heads=self.heads)
-            exclude = {item.block_id for item in seen}
-            recalled = self.recall.search(
-                asked.queries, rows, words, self.budget, since_us=since_us, until_us=until_us, exclude=exclude
-            )
-            recent_z = self._recent_score(seen, rows, words)
+            asked = Question(rows, words, {})
+            if self.recall.settings.fusion != "embeddings":
+                probe = assemble(backbone.layout, [ingest.sink, *near], device=backbone.device)
+                done = backbone.prefill(rows, self._positions(len(rows), probe), probe, heads=self.heads)
+                asked = Question(rows, words, done.queries)
+            clock.append(time.perf_counter())
+            recalled, scores = self._search(asked, recent, since_us, until_us)
         blocks = [ingest.archive.get(block_id) for block_id in recalled.block_ids]
-        context = assemble(backbone.layout, [near[0], *blocks, *near[1:]], device=backbone.device)
-        positions = self._positions(len(rows), context)
-        relevant = not history or max(recalled.relevance, recent_z) > recalled.chance
-        evidence = self._evidence(recalled, seen, recent, recent_z, history) if relevant else ()
-        return Reading(rows, positions, context, evidence, recalled, gate, relevant and bool(evidence))
+        context = assemble(backbone.layout, [ingest.sink, *blocks, *near], device=backbone.device)
+        if history:
+            evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us)
+        else:
+            evidence = newest(recent, ingest.now_us)
+        clock.append(time.perf_counter())
+        return Reading(
+            features=rows,
+            positions=self._positions(len(rows), context),
+            context=context,
+            evidence=evidence,
+            recalled=recalled,
+            gate=gate,
+            relevant=bool(evidence),
+            since_us=since_us,
+            until_us=until_us,
+            timings={"probe_ms": (clock[-2] - clock[0]) * 1e3, "recall_ms": (clock[-1] - clock[-2]) * 1e3},
+        )
+
+    def _encoded(self, seen: Sequence[Seen]) -> Recent | None:
+        """Encode recent keyframes over the sink, or take what an earlier question left of just these."""
+        held = self._recent
+        if held is not None and [item.block_id for item in held.seen] == [item.block_id for item in seen]:
+            if held.seen[-1] is not seen[-1]:
+                held = Recent(tuple(seen), held.block, held.lengths)  # stored meanwhile: its end is known now
+        else:
+            block = self.ingest.prefill_frames(seen)
+            lengths = tuple(self.ingest.length(item) for item in seen)
+            held = Recent(tuple(seen), block, lengths) if block is not None else None
+        self._recent = held
+        return held
+
+    def _search(
+        self, asked: Question, recent: Recent | None, since_us: int | None, until_us: int | None
+    ) -> tuple[Recalled, RecentScores | None]:
+        archive, settings = self.ingest.archive, self.recall.settings
+        recalled = self.recall.search(
+            asked.queries,
+            asked.rows,
+            asked.words,
+            self.budget,
+            since_us=since_us,
+            until_us=until_us,
+            exclude={item.block_id for item in recent.seen} if recent is not None else (),
+        )
+        scores = score_recent(recent, asked, archive, settings) if recent is not None else None
+        return recalled, scores
 
     def _positions(self, count: int, context: Context) -> Tensor:
         start, layout = context.next_position, self.ingest.backbone.layout
         return torch.arange(start, start + count, device=context.keys.device)[:, None].expand(count, layout.rotary.axes)
 
-    def _recent_score(self, seen: list[Seen], rows: Tensor, words: Tensor) -> float:
-        """Score the recent frames as recall scores blocks by their features, so that they compete as evidence."""
-        trace = self.ingest.archive.traces.features
-        if trace is None or not seen or not bool(words.any()):
-            return 0.0
-        asked = torch.nn.functional.normalize(rows[words].float(), dim=-1).cpu()
-        held = torch.nn.functional.normalize(torch.cat([item.features for item in seen]).float(), dim=-1).cpu()
-        scores = (asked @ held.T).numpy()
-        return float(np.max(trace.moments.standardise(scores, asked.numpy())))
 
-    def _evidence(
-        self, recalled: Recalled, seen: list[Seen], recent: KVBlock | None, recent_z: float, history: bool
-    ) -> tuple[Evidence, ...]:
-        """List the stretches that count, best first: recalled hits, and the newest frame for questions about now."""
-        now = self.ingest.now_us
-        if not history or not recalled.hits:
-            if recent is None:
-                return ()
-            last = seen[-1]
-            return (Evidence(last.time_us, now, recent_z, "recent", last.thumbnail),)
-        best = max(recent_z, *recalled.scores)
-        found: list[Evidence] = []
-        last_id = None
-        for block_id, score in zip(recalled.block_ids, recalled.scores, strict=True):
-            if score < EVIDENCE_SHARE * best:
-                continue
-            start, end = self.ingest.archive.get(block_id).span_us
-            shot = self.ingest.archive.thumbnail(block_id)
-            if found and last_id == block_id - 1:  # the stretch goes on
-                before = found.pop()
-                shot = shot if score > before.score else before.thumbnail
-                start, score = before.start_us, max(score, before.score)
-            found.append(Evidence(start, end, score, "recalled", shot))
-            last_id = block_id
-        if recent is not None and recent_z >= EVIDENCE_SHARE * best and recent_z > recalled.chance:
-            found.append(Evidence(seen[0].time_us, now, recent_z, "recent", seen[-1].thumbnail))
-        return tuple(sorted(found, key=lambda item: -item.score)[:MOST_EVIDENCE])
+def _check(rows: Tensor, words: Tensor) -> None:
+    if len(rows) > MOST_TOKENS:
+        raise SettingsError(f"the question is {len(rows)} tokens long; the limit is {MOST_TOKENS}: ask a shorter one")
+    if not bool(words.any()):
+        raise SettingsError("the question has no words of its own, only special tokens; ask something in words")
+
+
+def _meets(item: Seen, now_us: int, since_us: int | None, until_us: int | None) -> bool:
+    """Say whether a keyframe was the newest one at some time in [since_us, until_us)."""
+    end_us = now_us + 1 if item.end_us is None else item.end_us
+    return (since_us is None or end_us > since_us) and (until_us is None or item.time_us < until_us)

@@ -1,0 +1,159 @@
+"""Evidence: where the answer to a question was seen, and whether anything relevant was seen at all.
+
+Recent keyframes are scored here as recall scores stored blocks, by the same heads and features against the same
+moments, so that both compete on one scale.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..answer import Evidence
+from ..memory.archive import Archive
+from ..memory.block import KVBlock
+from ..memory.recall import Recalled, RecallSettings
+from ..memory.traces import Trace, unit
+from ..models.backbone import HeadId
+from .ingest import Seen
+
+MOST_EVIDENCE = 4
+# A stretch is shown as evidence when its score comes this near to the best one's.
+EVIDENCE_SHARE = 0.8
+# Share of questions whose best score may pass `chance` by chance, as in recall.
+RARE = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recent:
+    """Hold recent keyframes encoded over the sink alone.  lengths: tokens of each in block, time stamp included."""
+
+    seen: tuple[Seen, ...]
+    block: KVBlock
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecentScores:
+    """Hold the z of each recent keyframe: the mean over sources, and the best source's.
+
+    chance: what as many normally distributed scores would pass in one question of a hundred.
+    """
+
+    mean: NDArray[np.float64]
+    best: NDArray[np.float64]
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Hold a question as recall reads it.
+
+    rows: its embeddings [m, D].  words: bool [m], its own words among them.  queries: raw queries [m, head_dim].
+    """
+
+    rows: Tensor
+    words: Tensor
+    queries: Mapping[HeadId, Tensor]
+
+
+def score_recent(recent: Recent, question: Question, archive: Archive, settings: RecallSettings) -> RecentScores | None:
+    """Score recent keyframes against all that the archive ever took in; None while there is nothing to measure by."""
+    traces, sources, tries = archive.traces, list[NDArray[np.float64]](), 1
+    words = question.words.cpu().numpy()
+    if settings.fusion != "embeddings":
+        heads = []
+        for head, queries in question.queries.items():
+            layer, kv_head = traces.key_head(head)
+            asked = _numpy(queries)[words if settings.head_tokens == "words" else slice(None)]
+            held = _numpy(recent.block.keys[layer, kv_head])
+            heads.append(_best(traces.keys[layer, kv_head], asked, held, recent.lengths))
+            tries = max(tries, len(asked) * len(held))
+        measured = [head for head in heads if head is not None]
+        if measured:
+            sources.append(np.mean(measured, axis=0))
+    if settings.fusion != "heads" and traces.features is not None:
+        asked = unit(_numpy(question.rows)[words])
+        held = unit(_numpy(torch.cat([item.features for item in recent.seen])))
+        found = _best(traces.features, asked, held, [len(item.features) for item in recent.seen])
+        if found is not None:
+            sources.append(found)
+            tries = max(tries, len(asked) * len(held))
+    if not sources:
+        return None
+    chance = math.sqrt(2.0 * math.log(tries / RARE))
+    return RecentScores(np.mean(sources, axis=0), np.max(sources, axis=0), chance)
+
+
+def find_evidence(
+    archive: Archive, recalled: Recalled, recent: Recent | None, scores: RecentScores | None, now_us: int
+) -> tuple[Evidence, ...]:
+    """List the stretches that a question about the past was answered from, best first; none if none is relevant.
+
+    Only what was read counts: what recall found relevant but the budget left out is no evidence.
+    """
+    if recent is not None and scores is None and not recalled.block_ids:
+        first, last = recent.seen[0], recent.seen[-1]  # all that was ever seen, and nothing to measure it by
+        return (Evidence(first.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
+    chance = max(recalled.chance, scores.chance if scores is not None else 0.0)
+    shots: list[tuple[int, Evidence]] = []
+    if recalled.relevance > chance:
+        for block_id, score in zip(recalled.block_ids, recalled.scores, strict=True):
+            if score > -math.inf:  # else a neighbour, read for the story around a hit
+                start_us, end_us = archive.get(block_id).span_us
+                shots.append((block_id, Evidence(start_us, end_us, score, "recalled", archive.thumbnail(block_id))))
+    if recent is not None and scores is not None:
+        for item, score, best in zip(recent.seen, scores.mean.tolist(), scores.best.tolist(), strict=True):
+            if best > chance:
+                shot = Evidence(item.time_us, _end(item, now_us), score, "recent", item.thumbnail)
+                shots.append((item.block_id, shot))
+    return _merge(shots)
+
+
+def newest(recent: Recent | None, now_us: int) -> tuple[Evidence, ...]:
+    """Name the newest keyframe, which is what a question about now is answered from."""
+    if recent is None:
+        return ()
+    last = recent.seen[-1]
+    return (Evidence(last.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
+
+
+def _merge(shots: Sequence[tuple[int, Evidence]]) -> tuple[Evidence, ...]:
+    """Keep the best shots, given by block number and in order of it, and join those that follow each other."""
+    best = max((shot.score for _, shot in shots), default=0.0)
+    least = EVIDENCE_SHARE * best if best > 0.0 else best
+    found: list[Evidence] = []
+    last_id = None
+    for block_id, shot in shots:
+        if shot.score < least:
+            continue
+        if found and last_id == block_id - 1 and found[-1].source == shot.source:
+            before = found.pop()
+            top = shot if shot.score > before.score else before
+            shot = replace(top, start_us=before.start_us, end_us=shot.end_us)
+        found.append(shot)
+        last_id = block_id
+    return tuple(sorted(found, key=lambda shot: -shot.score)[:MOST_EVIDENCE])
+
+
+def _end(item: Seen, now_us: int) -> int:
+    return now_us if item.end_us is None else item.end_us
+
+
+def _best(
+    trace: Trace, queries: NDArray[np.float32], vectors: NDArray[np.float32], lengths: Sequence[int]
+) -> NDArray[np.float64] | None:
+    """Find the best z of each keyframe's vectors [n, dim], by their lengths; None with nothing to measure by."""
+    if not len(queries) or trace.moments.count < 2:
+        return None
+    z = trace.moments.standardise(queries @ vectors.T, queries).max(axis=0)  # [n]
+    return np.asarray(np.maximum.reduceat(z, np.cumsum([0, *lengths[:-1]])), dtype=np.float64)
+
+
+def _numpy(vectors: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = vectors.detach().to("cpu", torch.float32).numpy()
+    return array
