@@ -27,6 +27,9 @@ Baseline = Literal["tokens", "blocks"]
 HeadTokens = Literal["all", "words"]
 
 
+_RARE = 0.01  # share of questions whose best score may pass `chance` by chance
+
+
 @dataclass(frozen=True, slots=True)
 class RecallSettings:
     """Say how blocks are scored and chosen.
@@ -64,8 +67,10 @@ class Recalled:
     """Hold what a question called up.
 
     block_ids: in time order.  scores: z of each; minus infinity for a neighbour that was no hit itself.  hits: merged,
-    in time order.  relevance: the best z of any block.  chance: the best z that as many tokens would reach by chance;
-    a relevance not above it means that nothing relevant is remembered.  tokens: how many they are together.
+    in time order.  relevance: the best z of any block.  chance: the z that as many normally distributed scores would
+    pass in one question of a hundred; a relevance not above it says that nothing relevant is remembered (a cosine's
+    z hardly passes sqrt(D), so embeddings of fewer than about 50 dimensions alone never get above it).  tokens: how
+    many they are together.
     """
 
     block_ids: tuple[int, ...] = ()
@@ -178,7 +183,7 @@ class Recall:
             floor = trace.moments.standardise(hits.floor[:, None], vectors)[:, 0]
             heads.append(_Scores(hits.block_ids, z, floor))
             tries = max(tries, trace.index.count(since_us, until_us) * len(vectors))
-        return _Source(heads, math.sqrt(2.0 * math.log(tries))) if heads else None
+        return _Source(heads, math.sqrt(2.0 * math.log(tries / _RARE))) if heads else None
 
     def _fuse(self, sources: NDArray[np.float64]) -> NDArray[np.float64]:
         """Join the scores [sources, n] to one order [n], all above 0."""

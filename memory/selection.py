@@ -23,9 +23,9 @@ class SelectionSettings:
     mass: stop when the chosen blocks hold this share of the softmax of the evidence, but not before least_blocks.
     neighbours: blocks before and after a chosen one that are read with it.  voices: how many voices are heard besides
     the overall order.  strong: a voice is heard when its peak is at least this share of the strongest of its source.
-    fires: a voice fires in a block whose score is at least this share of the voice's peak.  overall: share of the
-    picks that the overall order has.  decay: worth of an event's next block after each of its blocks chosen.
-    gap_blocks: blocks missing inside an event that do not end it.
+    fires: a voice fires in a block whose score is at least this share of its peak (both above the voice's median).
+    overall: share of the picks that the overall order has.  decay: worth of an event's next block after each of its
+    blocks chosen.  gap_blocks: blocks missing inside an event that do not end it.
     """
 
     mass: float = 0.9
@@ -85,14 +85,18 @@ class _Ballot:
         self.chosen: dict[int, None] = {}  # in order of choice
         if not len(self.ids):
             return
-        heard = _strong_voices(candidates, settings)
-        self.voices = np.maximum(candidates.voices[heard], 0.0)
-        peaks = self.voices.max(axis=1, initial=0.0)
-        self.firing = self.voices >= settings.fires * peaks[:, None]  # [v, n]
-        self.rows = np.vstack((candidates.overall[None], self.voices))
+        # What a voice says of every block is no news: its strength is how far its peak stands above its median block.
+        contrast = candidates.voices - np.median(candidates.voices, axis=1, keepdims=True)
+        voices = np.maximum(contrast[_strong_voices(contrast, candidates.source, settings.strong)], 0.0)
+        peaks = voices.max(axis=1, initial=0.0)
+        self.firing = voices >= settings.fires * peaks[:, None]  # [v, n]
+        self.rows = np.vstack((candidates.overall[None], voices))
         self.weights = np.concatenate(([settings.overall], (1.0 - settings.overall) * peaks / max(peaks.sum(), 1e-9)))
         self.served = np.zeros(len(self.rows))
-        self.events = _events(self.ids, self.firing, settings.gap_blocks)
+        # An event may last for most of the stream, so here the voices count as they are.
+        loud = candidates.voices[_strong_voices(candidates.voices, candidates.source, settings.strong)]
+        inside = loud >= settings.fires * loud.max(axis=1, initial=0.0, keepdims=True)
+        self.events = _events(self.ids, inside, settings.gap_blocks)
         self.taken = np.zeros(int(self.events.max()) + 1)  # per event
         self.open = np.array([size_of(int(block_id)) is not None for block_id in self.ids])
         shifted = np.exp(candidates.evidence - candidates.evidence.max())
@@ -166,15 +170,15 @@ class _Ballot:
         return True
 
 
-def _strong_voices(candidates: Candidates, settings: SelectionSettings) -> NDArray[np.int64]:
-    """Choose the voices that fire strongly for their source, strongest first (by the share of their source's peak)."""
-    peaks = candidates.voices.max(axis=1, initial=0.0)
+def _strong_voices(voices: NDArray[np.float64], sources: NDArray[np.int64], strong: float) -> NDArray[np.int64]:
+    """Choose the voices whose peak is at least this share of their source's strongest, strongest first."""
+    peaks = voices.max(axis=1, initial=0.0)
     share = np.zeros(len(peaks))
-    for source in np.unique(candidates.source):
-        mine = candidates.source == source
+    for source in np.unique(sources):
+        mine = sources == source
         share[mine] = peaks[mine] / max(float(peaks[mine].max()), 1e-9)
     order = np.argsort(-share, kind="stable")
-    return np.asarray(order[share[order] >= settings.strong], dtype=np.int64)
+    return np.asarray(order[share[order] >= strong], dtype=np.int64)
 
 
 def _events(ids: NDArray[np.int64], firing: NDArray[np.bool_], gap: int) -> NDArray[np.int64]:
