@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from . import measure
+
 app = typer.Typer(
     help="Write synthetic streams with known answers, and measure on them.",
     no_args_is_help=True,
@@ -45,3 +47,6 @@ def theatre(
         f"{done.video.path}: {done.video.frames} frames, {done.video.file_bytes / 1e6:.2f} MB\n"
         f"{done.questions_path}: {done.questions} questions"
     )
+
+
+app.command("recall", help=measure.RECALL_HELP)(measure.recall)

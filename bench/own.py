@@ -1,0 +1,51 @@
+"""Our own recall as policies: the same reader that a session uses, with one setting changed in each."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..memory.recall import Recall, RecallSettings
+from ..models.backbone import HeadId
+from ..stream.reading import Reader
+from .moment import Moment
+from .policies import Prompt, kv_bytes, recent_bytes
+from .questions import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """Read as a session reads: gate, recall by retrieval heads and embeddings, newest keyframes encoded anew.
+
+    recall: settings of recall in place of the reader's own, for comparing them.
+    """
+
+    name: str = "ours"
+    heads: tuple[HeadId, ...] = ()
+    fusion: Literal["heads", "embeddings", "fused"] = "fused"
+    gate: Literal["auto", "always", "never"] = "auto"
+    recall: RecallSettings | None = None
+
+    def read(self, moment: Moment, question: Question) -> Prompt:
+        """Let the reader choose."""
+        view = copy.copy(moment.ingest)  # the same memory under other settings
+        view.settings = replace(view.settings, fusion=self.fusion, gate=self.gate)
+        reader = Reader(view, self.heads)
+        if self.recall is not None:
+            reader.recall = Recall(view.archive, self.recall)
+        reading = reader.read(question.text)
+        shown = [view.archive.get(block_id).span_us[0] for block_id in reading.recalled.block_ids]
+        shown += [item.time_us for item in moment.seen]
+        context = reading.context
+        return Prompt(reading.features, reading.positions, context, None, len(context), (tuple(shown),))
+
+    def memory_bytes(self, moment: Moment) -> int:
+        """Count the whole memory in true bytes, without the traces that this policy does not read."""
+        archive = moment.ingest.archive
+        if self.gate == "never":
+            return recent_bytes(moment)
+        held = archive.nbytes + recent_bytes(moment) + kv_bytes(moment) - archive.stats().kv_bytes
+        if self.fusion == "embeddings":
+            held -= sum(trace.nbytes for trace in archive.traces.keys.values())
+        if self.fusion == "heads" and archive.traces.features is not None:
+            held -= archive.traces.features.nbytes
+        return held
