@@ -33,7 +33,7 @@ def main(model: str = "pocket", video: Path = CLIP) -> None:
             print(f"{answer.asked_at_us / 1e6:6.1f} s: {answer.text}")
 
         # An answer can be read piece by piece while it is decoded.
-        stream = session.ask_stream("What was next to the crab?")
+        stream = session.ask_stream("What was next to the boat?")
         for piece in stream:
             print(piece, end="", flush=True)
         print()
