@@ -21,6 +21,22 @@ What the README shows:
   onlooker bench recall
 """
 
+SPEED_HELP = """Measure how fast a stream is taken in, and how soon an answer begins.
+
+Streams a file into memory and splits the time; then streams a sprite theatre show, asks the same questions after one
+minute and after --minutes, and puts beside it what encoding 64 frames at question time takes.
+"""
+
+CALIBRATE_HELP = """Choose a model's retrieval heads: the query heads that know where things are.
+
+Streams sprite theatre shows with known spans, indexes the keys of all heads, and picks up to 8 query heads that find
+the needed spans together. Half of the streams pick the heads, the other half decide how many are kept.
+
+\b
+What `pocket` ships with:
+  onlooker bench calibrate --report docs/retrieval_heads.md --write models/pocket
+"""
+
 MODEL = Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")]
 FPS = Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")]
 
@@ -88,3 +104,77 @@ def recall(
         write_rows(json_file, rows_of(replies))
     if plot is not None:
         plot_delays(replies, plot, title)
+
+
+def speed(
+    file: Annotated[Path | None, typer.Argument(help="A video file; a theatre clip is written when left out.")] = None,
+    minutes: Annotated[float, typer.Option(min=1.0, max=100_000.0, help="Stream before the last questions.")] = 60.0,
+    clip_s: Annotated[float, typer.Option(min=16.0, max=36_000.0, help="Seconds of the written clip.")] = 120.0,
+    clip_fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second of the written clip.")] = 8.0,
+    fps: FPS = 2.0,
+    model: MODEL = "pocket",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+) -> None:
+    """Run the speed benchmark; the text of --help is SPEED_HELP."""
+    import json
+    from tempfile import TemporaryDirectory
+
+    import torch
+
+    from ..bench.speed import (
+        SpeedReport,
+        measure_answers,
+        measure_ingest,
+        report_text,
+        resident_bytes,
+        write_clip,
+    )
+    from ..models.loading import load_backbone
+    from ..settings import Settings
+
+    backbone = load_backbone(model)
+    heads, settings = backbone.card.retrieval_heads, Settings()
+    before = resident_bytes()
+    with TemporaryDirectory(prefix="onlooker-speed-") as folder:
+        path = file
+        if path is None:
+            path = Path(folder) / "clip.mp4"
+            say(f"writing a clip of {clip_s:g} s at {clip_fps:g} frames/s")
+            write_clip(path, clip_s, clip_fps)
+        say("streaming it")
+        ingest = measure_ingest(backbone, path, settings, heads)
+    answers = tuple(measure_answers(backbone, sorted({1.0, minutes}), settings, heads, fps, told=say))
+    end_progress()
+    report = SpeedReport(
+        model, str(backbone.device), torch.get_num_threads(), ingest, answers, before, resident_bytes()
+    )
+    typer.echo(report_text(report))
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def calibrate(
+    seed: Annotated[int, typer.Option(min=0, help="Which calibration streams.")] = 0,
+    streams: Annotated[int, typer.Option(min=2, max=100, help="How many; half pick heads, half judge them.")] = 4,
+    minutes: Annotated[float, typer.Option(min=1.0, max=1000.0, help="Length of each stream.")] = 14.0,
+    fps: FPS = 2.0,
+    model: MODEL = "pocket",
+    report: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Put the heads into this model folder's onlooker.json.")] = None,
+) -> None:
+    """Choose a model's retrieval heads; the text of --help is CALIBRATE_HELP."""
+    from ..bench import calibration
+    from ..bench.recall_bench import RecallPlan
+    from ..models.loading import load_backbone
+
+    plan = RecallPlan(seed, streams, minutes, fps)
+    result = calibration.calibrate(load_backbone(model), plan, told=say)
+    end_progress()
+    typer.echo(calibration.text_report(result))
+    if report is not None:
+        options = f"--model {model} --seed {seed} --streams {streams} --minutes {minutes:g} --fps {fps:g}"
+        text = calibration.markdown_report(result, f"onlooker bench calibrate {options}")
+        report.write_text(text, encoding="utf-8")
+    if write is not None:
+        calibration.write_heads(write, result.chosen)
+        say(f"wrote {len(result.chosen)} heads into {write}")

@@ -1,0 +1,341 @@
+"""The speed benchmark: how fast a stream is taken in, and how soon an answer begins after an hour of it."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..frame import Frame
+from ..memory.archive import Archive
+from ..memory.block import Context, KVBlock
+from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill, Sampling
+from ..models.decoding import Decoding
+from ..models.tokens import VisualTokens
+from ..settings import Settings
+from ..stream.file_source import FileSource
+from ..stream.ingest import Ingest
+from ..stream.session import Session
+from .moment import UNIFORM_FRAMES
+from .tally import aligned, size
+from .theatre import Show
+from .video import VideoSettings, write_video
+
+WARM_UP_FRAMES = 32
+SPEED = 0x5EED  # namespace of the streams: no answers are judged here
+
+
+class Stopwatch:
+    """Add up wall time by name, waiting for the device so that its work is counted where it was asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+
+    def now(self) -> float:
+        """Read the clock when the device is idle."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def add(self, name: str, began: float) -> float:
+        """Add the time since `began`; gives the time added."""
+        passed = self.now() - began
+        self.seconds[name] = self.seconds.get(name, 0.0) + passed
+        return passed
+
+
+class TimedBackbone:
+    """Hand everything on to a backbone and time its encoding."""
+
+    def __init__(self, backbone: Backbone, watch: Stopwatch) -> None:
+        self._backbone, self._watch = backbone, watch
+        self.name, self.layout, self.hidden_size = backbone.name, backbone.layout, backbone.hidden_size
+        self.grid, self.device, self.card = backbone.grid, backbone.device, backbone.card
+
+    def encode(self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int]) -> VisualTokens:
+        """Encode, timed."""
+        began = self._watch.now()
+        tokens = self._backbone.encode(images, times_us)
+        self._watch.add("encode", began)
+        return tokens
+
+    def tokenize(self, text: str) -> Tensor:
+        """Hand on."""
+        return self._backbone.tokenize(text)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Hand on."""
+        return self._backbone.embed(ids)
+
+    def stamp(self, time_us: int) -> str:
+        """Hand on."""
+        return self._backbone.stamp(time_us)
+
+    def opening(self) -> Tensor:
+        """Hand on."""
+        return self._backbone.opening()
+
+    def question(self, text: str) -> tuple[Tensor, Tensor]:
+        """Hand on."""
+        return self._backbone.question(text)
+
+    def prefill(
+        self,
+        features: Tensor,
+        positions: Tensor,
+        context: Context | None = None,
+        *,
+        heads: Sequence[HeadId] = (),
+        logits: bool = False,
+        select: ContextSelector | None = None,
+    ) -> Prefill:
+        """Hand on."""
+        return self._backbone.prefill(features, positions, context, heads=heads, logits=logits, select=select)
+
+    def generate(
+        self,
+        features: Tensor,
+        positions: Tensor,
+        context: Context | None,
+        sampling: Sampling,
+        *,
+        select: ContextSelector | None = None,
+    ) -> Decoding:
+        """Hand on."""
+        return self._backbone.generate(features, positions, context, sampling, select=select)
+
+
+class TimedArchive(Archive):
+    """An archive that times what it costs to store a block."""
+
+    def __init__(self, like: Archive, watch: Stopwatch) -> None:
+        super().__init__(like.cap_bytes, like.traces)
+        self._watch = watch
+
+    def append(self, block: KVBlock, features: Tensor | None = None, thumbnail: bytes = b"") -> tuple[int, ...]:
+        """Store, timed."""
+        began = self._watch.now()
+        gone = super().append(block, features, thumbnail)
+        self._watch.add("store", began)
+        return gone
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSpeed:
+    """Hold how fast frames went from a file into memory.
+
+    frames_per_s: over everything.  split_s: seconds spent waiting for the decoder, in the keyframe gate, in the vision
+    tower, in pruning and prefill together, in storing and indexing.
+    """
+
+    frames: int
+    keyframes: int
+    seconds: float
+    frames_per_s: float
+    split_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSpeed:
+    """Hold how soon answers begin after so much stream, median and worst over the questions, in milliseconds.
+
+    uniform_ms: the same questions when 64 frames are encoded and read at question time.
+    """
+
+    minutes: float
+    keyframes: int
+    archive_bytes: int
+    first_token_ms: float
+    first_token_worst_ms: float
+    uniform_ms: float
+    uniform_worst_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedReport:
+    """Hold a speed run.  resident_bytes: of the process, before the first frame and after the last."""
+
+    model: str
+    device: str
+    threads: int
+    ingest: IngestSpeed
+    answers: tuple[AnswerSpeed, ...]
+    resident_before_bytes: int
+    resident_after_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Give plain values for JSON."""
+        return asdict(self)
+
+
+def write_clip(path: Path, seconds: float, fps: float, seed: int = 0) -> None:
+    """Write a theatre clip to be read back; quick to encode."""
+    show = Show(seed, seconds, namespace=SPEED)
+    write_video(path, show.frames(fps), VideoSettings(preset="veryfast"))
+
+
+def measure_ingest(backbone: Backbone, path: Path, settings: Settings, heads: tuple[HeadId, ...]) -> IngestSpeed:
+    """Stream a file into memory, every frame of it, and time the parts.
+
+    What an earlier run leaves warm (kernels, caches) is warmed by the first frames, which are streamed once before.
+    """
+    warm = Ingest(backbone, settings, heads)
+    with FileSource(path) as source:
+        for number, frame in enumerate(source):
+            if number == WARM_UP_FRAMES:
+                break
+            warm.see(frame)
+    warm.recent()
+    watch = Stopwatch(backbone.device)
+    ingest = Ingest(TimedBackbone(backbone, watch), settings, heads)
+    ingest.archive = TimedArchive(ingest.archive, watch)
+    watch.seconds.clear()
+    frames = chunks = 0
+    see_s = gate_s = 0.0
+    began = watch.now()
+    with FileSource(path) as source:
+        waiting = watch.now()
+        for frame in source:
+            watch.add("decode", waiting)
+            encoded = watch.seconds.get("encode", 0.0)
+            seeing = watch.now()
+            ingest.see(frame)
+            passed = watch.add("see", seeing)
+            frames += 1
+            see_s += passed
+            if watch.seconds.get("encode", 0.0) == encoded:
+                gate_s += passed
+            else:
+                chunks += 1
+            waiting = watch.now()
+    seconds = watch.now() - began
+    # Frames that completed a chunk went through the gate too: it cost them what it cost the others on average.
+    gate_s *= frames / max(1, frames - chunks)
+    encode_s, store_s = watch.seconds.get("encode", 0.0), watch.seconds.get("store", 0.0)
+    split = {
+        "decode": watch.seconds.get("decode", 0.0),
+        "gate": gate_s,
+        "encode": encode_s,
+        "prune and prefill": max(0.0, see_s - gate_s - encode_s - store_s),
+        "store": store_s,
+    }
+    return IngestSpeed(frames, ingest.report.keyframes, seconds, frames / seconds, split)
+
+
+def measure_answers(
+    backbone: Backbone,
+    minutes: Sequence[float],
+    settings: Settings,
+    heads: tuple[HeadId, ...],
+    fps: float = 2.0,
+    questions: int = 9,
+    seed: int = 0,
+    told: Callable[[str], None] = lambda _: None,
+) -> Iterator[AnswerSpeed]:
+    """Stream a show, and ask the same questions after each of these many minutes."""
+    show = Show(seed, max(minutes) * 60.0, namespace=SPEED)
+    asked = show.questions()
+    texts = [question.text for question in asked[:: max(1, len(asked) // questions)]][:questions]
+    session = Session(backbone, settings, heads)
+    due = sorted(minutes)
+    for frame in show.frames(fps):
+        session.see(frame)
+        if frame.seq % 600 == 599:
+            told(f"{frame.time_us / 60e6:.1f} of {due[-1]:g} min seen")
+        passed = frame.time_us + round(1e6 / fps)
+        while due and passed >= due[0] * 60e6:
+            told(f"asking after {due[0]:g} min")
+            yield _answers(session, show, due.pop(0), texts, fps, frame.time_us)
+
+
+def _answers(
+    session: Session, show: Show, minutes: float, texts: Sequence[str], fps: float, now_us: int
+) -> AnswerSpeed:
+    ours, uniform = [], []
+    session.ask(texts[0])  # encodes the waiting keyframes and warms up
+    for text in texts:
+        ours.append(session.ask(text).timings["first_token_ms"])
+    numbers = sorted({int(now_us * fps / 1e6 * (n + 0.5) / UNIFORM_FRAMES) for n in range(UNIFORM_FRAMES)})
+    frames = list(show.frames_at(round(number * 1e6 / fps) for number in numbers))
+    reencode_first_token(session.backbone, frames, texts[0])
+    for text in texts:
+        uniform.append(reencode_first_token(session.backbone, frames, text))
+    return AnswerSpeed(
+        minutes=minutes,
+        keyframes=session.report.keyframes,
+        archive_bytes=session.memory.used_bytes,
+        first_token_ms=statistics.median(ours),
+        first_token_worst_ms=max(ours),
+        uniform_ms=statistics.median(uniform),
+        uniform_worst_ms=max(uniform),
+    )
+
+
+def reencode_first_token(backbone: Backbone, frames: Sequence[Frame], question: str) -> float:
+    """Answer offline, from pictures in memory: encode all frames, run them with the question; ms to the first token."""
+    watch = Stopwatch(backbone.device)
+    began = watch.now()
+    times = [frame.time_us for frame in frames]
+    features = backbone.encode([frame.image for frame in frames], times).features
+    rows = [backbone.opening()]
+    for whole, time_us in zip(features.reshape(len(frames), -1, features.shape[-1]), times, strict=True):
+        stamp = backbone.stamp(time_us)
+        rows += [backbone.embed(backbone.tokenize(stamp)), whole] if stamp else [whole]
+    rows.append(backbone.question(question)[0])
+    prompt = torch.cat(rows)
+    positions = torch.arange(len(prompt), device=backbone.device)[:, None].expand(-1, backbone.layout.rotary.axes)
+    next(iter(backbone.generate(prompt, positions, None, Sampling(max_tokens=1))), None)
+    return watch.add("answer", began) * 1e3
+
+
+def resident_bytes() -> int:
+    """Read how much memory the process has in RAM; where the system does not say, the most it ever had."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+    return int(pages) * resource.getpagesize()
+
+
+def report_text(report: SpeedReport) -> str:
+    """Write a report for a terminal."""
+    ingest = report.ingest
+    split: list[list[str]] = [["part", "seconds", "share", "ms a frame"]]
+    for name, seconds in ingest.split_s.items():
+        share = f"{seconds / ingest.seconds:.0%}"
+        split.append([name, f"{seconds:.2f}", share, f"{seconds / ingest.frames * 1e3:.2f}"])
+    answers: list[list[str]] = [["after", "keyframes", "memory", "ours", "worst", "uniform-64", "worst"]]
+    answers += [_answer_line(item) for item in report.answers]
+    text = (
+        f"{report.model} on {report.device}, {report.threads} threads.\n\n"
+        f"From file to memory: {ingest.frames_per_s:.1f} frames/s ({ingest.frames} frames, {ingest.keyframes} "
+        f"keyframes, {ingest.seconds:.1f} s; the file is decoded ahead, `decode` is the wait for it).\n\n"
+        f"{aligned(split)}"
+    )
+    if report.answers:
+        text += f"\n\nTime to the first token, ms, median over the same questions:\n\n{aligned(answers)}"
+        first, last = report.answers[0], report.answers[-1]
+        if len(report.answers) > 1:
+            text += f"\n\nours after {last.minutes:g} min / {first.minutes:g} min: "
+            text += f"{last.first_token_ms / first.first_token_ms:.2f}x"
+    before, after = report.resident_before_bytes, report.resident_after_bytes
+    return f"{text}\n\nResident memory: {size(before)} before, {size(after)} after."
+
+
+def _answer_line(item: AnswerSpeed) -> list[str]:
+    times: Iterable[float] = (
+        item.first_token_ms,
+        item.first_token_worst_ms,
+        item.uniform_ms,
+        item.uniform_worst_ms,
+    )
+    return [f"{item.minutes:g} min", str(item.keyframes), size(item.archive_bytes), *(f"{ms:.1f}" for ms in times)]
