@@ -35,8 +35,8 @@ def event(rng: np.random.Generator, kind: str, sprites: Sequence[str], start_us:
         place = str(rng.choice(["top", "middle", "bottom"]))
         x, y = near(rng, place)
         left, right = (x - 0.19, y), (x + 0.19, y)
-        actors = (Actor(sprites[0], left, left, size), Actor(sprites[1], right, right, size))
-        return Scene(start_us, end_us, kind, cloth, actors)
+        both = (Actor(sprites[0], left, left, size), Actor(sprites[1], right, right, size))
+        return Scene(start_us, end_us, kind, cloth, both)
     if kind == "move":
         dx, dy = DIRECTIONS[str(rng.choice(list(DIRECTIONS)))]
         across = float(rng.choice([0.25, 0.5, 0.75])) + float(rng.uniform(-0.05, 0.05))

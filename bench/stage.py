@@ -143,4 +143,5 @@ def paint_backdrop(backdrop: Backdrop, size: int) -> Image:
         wave = np.zeros_like(x)
     light = 1.0 + backdrop.shade + 0.11 * wave
     rgb = np.asarray(COLOURS[backdrop.colour], np.float32)
-    return (rgb * light[:, :, None] + 0.5).clip(0, 255).astype(np.uint8)
+    painted: Image = (rgb * light[:, :, None] + 0.5).clip(0, 255).astype(np.uint8)
+    return painted

@@ -64,7 +64,7 @@ class Show:
             cast.append((kind if count == 2 or kind != "pair" else "solo", tuple(waiting[:count])))
             del waiting[:count]
         chosen = sorted(rng.choice(slots, len(cast), replace=False).tolist())
-        rng.shuffle(cast)  # type: ignore[arg-type]  # numpy shuffles any mutable sequence
+        rng.shuffle(cast)
         return dict(zip(chosen, cast, strict=True))
 
     def slot(self, number: int) -> tuple[Scene, ...]:

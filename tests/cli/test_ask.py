@@ -264,7 +264,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def frames() -> Iterator[Frame]:
         for number in range(3600):
-            yield Frame(np.full((32, 32, 3), number % 251, np.uint8), number * 1_000_000, number)
+            yield Frame(np.full((32, 32, 3), number * 90 % 251, np.uint8), number * 1_000_000, number)
 
     write_video(path, frames(), VideoSettings(preset="ultrafast"))
     return path
