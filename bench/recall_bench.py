@@ -26,7 +26,8 @@ class RecallPlan:
     """Say what is measured.
 
     seed: chooses the streams; different seeds share none.  minutes: length of each stream.  fps: frames a second fed.
-    per_event: questions about each planted event.  held_out: ask in wordings that no training saw.
+    per_event: questions about each planted event.  held_out: ask in wordings that no training saw.  answer_tokens:
+    the most tokens that an answer may have.
     Raises SettingsError for a value outside its limits.
     """
 
@@ -36,6 +37,7 @@ class RecallPlan:
     fps: float = 2.0
     per_event: int = 2
     held_out: bool = False
+    answer_tokens: int = 16
 
     def __post_init__(self) -> None:
         if not 1 <= self.streams <= SEEDS_PER_RUN or self.seed < 0:
@@ -96,7 +98,7 @@ def run_recall(
         title = f"stream {number + 1} of {plan.streams}"
         for moment, questions in moments_of(backbone, show, plan, settings, heads, title, told):
             for place, question in enumerate(questions):
-                replies += [reply_of(policy, moment, question) for policy in policies]
+                replies += [reply_of(policy, moment, question, plan.answer_tokens) for policy in policies]
                 if len(questions) > 1 and (place + 1) % 20 == 0:
                     told(f"{title}: {place + 1} of {len(questions)} questions asked at the end")
     return replies
@@ -131,7 +133,7 @@ def moments_of(
     yield Moment(ingest, newest, redraw), show.questions(None, plan.per_event, plan.held_out)
 
 
-def reply_of(policy: Policy, moment: Moment, question: Question) -> Reply:
+def reply_of(policy: Policy, moment: Moment, question: Question, answer_tokens: int = 16) -> Reply:
     """Ask one question under one policy."""
     prompt = policy.read(moment, question)
     delay_s = delay_of(question)
@@ -141,7 +143,7 @@ def reply_of(policy: Policy, moment: Moment, question: Question) -> Reply:
         policy=policy.name,
         kind=question.kind,
         delay_s=delay_s,
-        right=question.accepts(prompt.answer(moment.backbone)),
+        right=question.accepts(prompt.answer(moment.backbone, answer_tokens)),
         found=prompt.finds(question) if question.spans_us else None,
         context_tokens=prompt.tokens,
         memory_bytes=policy.memory_bytes(moment),
