@@ -8,9 +8,9 @@ TORCH_INDEX ?=
 
 VIDEO ?= examples/theatre.mp4
 QUESTIONS ?= \
-	"What was next to the red car?" \
-	"When did the dog appear?" \
-	"What is on the screen now?"
+	"What was next to the boat?" \
+	"When did you see the snowman?" \
+	"How many tractors were there?"
 # More arguments for pytest, such as `make test PYTEST="-k recall"`.
 PYTEST ?=
 

@@ -5,7 +5,7 @@
     session = onlooker.load("pocket").session()
     for frame in frames:
         session.see(frame)
-    print(session.ask("What was next to the red car?").text)
+    print(session.ask("What was next to the boat?").text)
 
 Importing this imports neither torch nor numpy: each public name is fetched when it is first used.
 """

@@ -16,7 +16,7 @@ were seen; progress goes to stderr. Ctrl-C stops watching and answers from what 
 
 \b
 Ask about the past, when the whole clip has been seen:
-  onlooker ask examples/theatre.mp4 "What was next to the red car?"
+  onlooker ask examples/theatre.mp4 "What was next to the boat?"
 
 \b
 Ask while it streams, at two moments of the stream:

@@ -23,7 +23,7 @@ only the sprite theatre (examples/theatre.mp4); for real footage name another mo
 
 \b
 Ask about a file, when all of it has been seen:
-  onlooker ask examples/theatre.mp4 "What was next to the red car?"
+  onlooker ask examples/theatre.mp4 "What was next to the boat?"
 
 \b
 Ask while it streams, at a moment of the stream:
@@ -33,7 +33,7 @@ Ask while it streams, at a moment of the stream:
 Ask from Python:
   session = onlooker.load("pocket").session()
   session.see(frame)
-  print(session.ask("When did the dog appear?").text)
+  print(session.ask("When did you see the snowman?").text)
 
 Each command has its own --help. Set ONLOOKER_DEBUG=1, or give -vv, to see the traceback of an error.
 """

@@ -201,15 +201,15 @@ class Writer:
         events = [entry for entry in told if entry[0].kind not in ("busy", "empty")]
         used = {actor.sprite for scene, _, _ in told for actor in scene.actors}
         pick = rng.random()
-        if pick < 0.09 or not events:
+        if pick < 0.10 or not events:
             return "present", wording(rng, "present"), things_of(told[-1][0])
-        if pick < 0.14 or pick > 0.95:
+        if pick < 0.17 or pick > 0.96:
             absent = str(rng.choice([name for name in SPRITES if name not in used]))
-            if pick < 0.14:
+            if pick < 0.17:
                 return "presence", wording(rng, "presence", absent), "no"
             kind: Kind = ("place", "colour", "neighbour", "motion", "count", "text", "when")[int(rng.integers(7))]
             return kind, wording(rng, kind, absent), NOT_SEEN
-        if pick < 0.30 and len(events) > 1:
+        if pick < 0.33 and len(events) > 1:
             first, second = sorted(rng.choice(len(events), 2, replace=False).tolist())
             x_first = bool(rng.integers(2))
             x, y = (first, second) if x_first else (second, first)
@@ -218,7 +218,7 @@ class Writer:
             return "order", text, order_answer(text, name_x, name_y, x_first)
         scene, began, _ = events[int(rng.integers(len(events)))]
         kinds = kinds_of(scene)
-        weights = np.array([0.8, 1.1, 0.5, *[2.2] * (len(kinds) - 3)])
+        weights = np.array([0.6, 0.8, 0.9, *[2.2] * (len(kinds) - 3)])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         actor = int(rng.integers(len(scene.actors)))
         text = wording(rng, kind, scene.actors[actor].sprite)

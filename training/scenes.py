@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
@@ -70,3 +72,23 @@ def fill_bank(model: LlavaOnevisionForConditionalGeneration, count: int, seed: i
     """Film `count` scenes of training's own seeds."""
     rng = np.random.default_rng([0x7EA2, seed])
     return film(model, [any_scene(rng, 0, SCENE_US) for _ in range(count)], rng)
+
+
+def load_bank(model: LlavaOnevisionForConditionalGeneration, count: int, seed: int, folder: Path) -> list[Filmed]:
+    """Read the bank of a seed from the folder; fill it and keep it there when it is not yet."""
+    file = folder / f"bank-{seed}-{count}.safetensors"
+    if not file.exists():
+        bank = fill_bank(model, count, seed)
+        moments = [torch.tensor(filmed.moments_us) for filmed in bank]
+        tensors = {
+            "features": torch.cat([filmed.features for filmed in bank]),
+            "moments": torch.cat(moments),
+            "frames": torch.tensor([len(m) for m in moments]),
+        }
+        save_file(tensors, file)
+        return bank
+    held = load_file(file)
+    rng = np.random.default_rng([0x7EA2, seed])
+    frames = held["frames"].tolist()
+    parts = zip(held["features"].split(frames), held["moments"].split(frames), strict=True)
+    return [Filmed(any_scene(rng, 0, SCENE_US), features, tuple(moments.tolist())) for features, moments in parts]

@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     began = time.monotonic() - start * 60
     history: dict[str, float] = {}
     last_saved = time.monotonic()
-    step = 0
 
     def save() -> None:
         state = {f"model.{k}": v for k, v in model.state_dict().items() if "language_model.layers" not in k}
@@ -56,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes = (time.monotonic() - began) / 60
         (args.out / "vision.json").write_text(json.dumps({"minutes": minutes, **history}))
 
-    for images, wanted in ahead(batches(args.seed + int(start * 1000), args.batch)):
+    drawn = ahead(batches(args.seed + int(start * 1000), args.batch))
+    for step, (images, wanted) in enumerate(drawn, start=1):
         done = (time.monotonic() - began) / 60 / args.minutes
         if done >= 1:
             break
@@ -72,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, value in right.items():
             if value == value:
                 history[name] = 0.97 * history.get(name, value) + 0.03 * value
-        step += 1
         if step % 50 == 0:
             shown = " ".join(f"{name} {value:.3f}" for name, value in history.items())
             rate = step * args.batch / (time.monotonic() - began - start * 60)

@@ -47,7 +47,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_teaches_by_example(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(option) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert '    onlooker ask examples/theatre.mp4 "What was next to the red car?"' in lines
+    assert '    onlooker ask examples/theatre.mp4 "What was next to the boat?"' in lines
     assert any("onlooker.load(" in line for line in lines)
     assert max(map(len, lines)) <= 80
 
