@@ -21,7 +21,7 @@ def build(modules: Iterable[nn.Module], rate: float, muon_rate: float) -> list[O
             (matrices if parameter.ndim == 2 and "layers." in name else others).append(parameter)
     made: list[Optimizer] = [torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
     if matrices:
-        made.append(torch.optim.Muon(matrices, lr=muon_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+        made.append(torch.optim.Muon(matrices, lr=muon_rate, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
     for optimiser in made:
         for group in optimiser.param_groups:
             group["peak"] = group["lr"]

@@ -21,16 +21,15 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from onlooker.bench.questions import KINDS
 
 from . import optimisers
+from .circuits import start_circuits
 from .contexts import IGNORED, Writer, collate
 from .design import build_model, build_tokenizer, vocabulary
 from .scenes import fill_bank, load_bank
-from .vision import NAMES, ahead
+from .vision import HEADS, NAMES, ahead
 
 LENGTHS = (1, 2, 4, 7, 11, 16, 22)
 BAR = 0.86
-MATCHING_LAYERS = 2
-MATCHING_GAIN = 1.2
-GATE_QUERY, GATE_KEY = 8.0, 7.0
+CARRIED = {"colour": 7, "place": 8, "count": 4, "neighbour": 25, "word": 20}  # directions, 64 in all
 
 
 def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> None:
@@ -46,54 +45,6 @@ def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> Non
         last.weight.mul_(factor)
         last.bias.mul_(factor)
         model.model.image_newline.normal_(0, float(table.std()))
-
-
-def start_matching_heads(model: LlavaOnevisionForConditionalGeneration, features: Tensor) -> None:
-    """Start one key head of the first layers as a matcher of names, among visual tokens alone.
-
-    Query and key weights are one and the same projection on what tells names apart, so that a question's noun attends
-    from the first step to the visual tokens that stage one aligned with its embedding; from a random start this
-    matching was not learned in 25 minutes. One more channel tells visual tokens from words (ridge regression), because
-    else a noun would match itself best. Only slow rotary channels take part: turned by the distance between question
-    and frame, the fast ones would match nothing.  features: visual tokens [n, D].
-    """
-    config = model.config.text_config
-    width, dim = config.hidden_size, config.hidden_size // config.num_attention_heads
-    group = config.num_attention_heads // config.num_key_value_heads
-    gate = dim // 2 - 1  # the slowest channel
-    slow = torch.arange(dim // 2 * 9 // 16, gate)
-    channels = torch.cat((slow, slow + dim // 2))
-    with torch.no_grad():
-        table = model.get_input_embeddings().weight
-        names = table[[vocabulary().index(name) for name in NAMES]]
-        _, size, axes = torch.linalg.svd(names - names.mean(0))
-        size, axes = size[: len(channels)], axes[: len(channels)]
-        basis = axes / (size / size[-1]).sqrt()[:, None]  # half whitened
-        for layer in model.model.language_model.layers[:MATCHING_LAYERS]:
-            seen, words = layer.input_layernorm(features), layer.input_layernorm(table)
-            rows = torch.randn(dim, width) * 0.01
-            rows[channels] = basis * MATCHING_GAIN
-            attention = layer.self_attn
-            attention.k_proj.weight[:dim] = rows
-            attention.k_proj.bias[:dim] = 0
-            for head in range(group):
-                attention.q_proj.weight[head * dim : (head + 1) * dim] = rows
-                attention.q_proj.bias[head * dim : (head + 1) * dim] = 0
-                attention.q_proj.weight[head * dim + gate] = 0
-                attention.q_proj.bias[head * dim + gate] = GATE_QUERY
-            telling = tell_apart(seen, words)
-            attention.k_proj.weight[gate] = GATE_KEY * telling[:-1]
-            attention.k_proj.bias[gate] = GATE_KEY * telling[-1]
-
-
-def tell_apart(these: Tensor, those: Tensor, ridge: float = 20.0) -> Tensor:
-    """Fit weights and a last bias [D + 1] that give about 1 for `these` [n, D] and 0 for `those` [m, D]."""
-    rows = torch.cat((these, those))
-    rows = torch.cat((rows, torch.ones(len(rows), 1)), dim=1)
-    wanted = torch.cat((torch.ones(len(these)), torch.zeros(len(those))))
-    weight = torch.cat((torch.ones(len(these)), torch.full((len(those),), len(these) / len(those))))
-    weighted = (rows * weight[:, None]).T
-    return torch.linalg.solve(weighted @ rows + ridge * torch.eye(rows.shape[1]), weighted @ wanted)
 
 
 def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -137,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--muon-rate", type=float, default=4e-3)
     parser.add_argument("--level-minutes", type=float, default=5.0, help="lengthen after so long all the same")
+    parser.add_argument("--fresh-schedule", action="store_true", help="count the rates from this start, not the first")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
     args = parser.parse_args(arguments)
@@ -152,7 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         probe = fill_bank(model, 60, 98)
         width = model.config.text_config.hidden_size
-        start_matching_heads(model, torch.cat([f.features.float().reshape(-1, width) for f in probe]))
+        read = load_file(args.out / "vision.safetensors")
+        readers = [(read[f"labels.heads.{name}.weight"], CARRIED[name]) for name in HEADS]
+        start_circuits(model, torch.cat([f.features.float().reshape(-1, width) for f in probe]), readers)
     clock = time.monotonic()
     bank = load_bank(model, args.scenes, args.seed, args.out)
     print(f"bank of {len(bank)} scenes in {time.monotonic() - clock:.0f} s", flush=True)
@@ -191,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes = (time.monotonic() - began) / 60
         if minutes >= args.minutes:
             break
-        optimisers.set_rate(made, minutes / args.minutes)
+        began_at = spent if args.fresh_schedule else 0.0
+        optimisers.set_rate(made, (minutes - began_at) / (args.minutes - began_at))
         logits, labels = answers(model, batch)
         loss = F.cross_entropy(logits, labels)
         for optimiser in made:
