@@ -8,17 +8,19 @@ from .time_phrases import TimeRange, parse_time
 
 GateSetting = Literal["auto", "always", "never"]
 
-# Any of these asks for the past, whatever else the question says.
-_HISTORY = (
-    r"was|were|wasn't|weren't|did|didn't|had|hadn't|has|have|hasn't|haven't|been|ever|never|already|yet|"
-    r"ago|before|after|earlier|previously|formerly|past|last|first|once|again|since|until|so far|up to now|"
-    r"beginning|start|when|how often|how many times|how long|remember|saw|seen|happened|appeared|yesterday"
+# Each list decides against those after it.  These ask for the past, whatever else the question says.
+_PAST = (
+    r"was|were|wasn't|weren't|did|didn't|had|hadn't|ever|never|already|ago|before|after|earlier|previously|formerly|"
+    r"past|last|first|once|again|since|until|so far|up to now|just now|beginning|start|when|how often|"
+    r"how many times|how long|remember|happened|appeared|yesterday"
 )
-# These ask for what is there at this moment.
-_PRESENT = (
-    r"now|right now|currently|at the moment|at present|presently|at this moment|this moment|still|"
-    r"on (?:the |my )?(?:screen|camera|picture)|in (?:the )?(?:picture|view)"
-)
+# These name this moment.
+_NOW = r"now|right now|currently|at the moment|at present|presently|at this moment|this moment"
+# These speak of the past unless this moment is named: "what is seen?", but "what is seen now?".
+_MAYBE_PAST = r"has|have|hasn't|haven't|been|yet|saw|seen"
+# These speak of what is there as long as nothing else is said.
+_HERE = r"still|on (?:the |my )?(?:screen|camera|picture)|in (?:the )?(?:picture|view)"
+_CUES = ((_PAST, True), (_NOW, False), (_MAYBE_PAST, True), (_HERE, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,9 @@ class GateDecision:
 def decide(question: str, now_us: int, setting: GateSetting = "auto", start_us: int = 0) -> GateDecision:
     """Decide from the words of an English question.
 
-    A named time or a past cue brings history in; a present cue without them leaves it out; without any cue history
-    joins, because reading too much costs less than not having seen.  "always" and "never" decide for all questions.
+    A named time or a past cue brings history in; a present cue without them leaves it out, and one that names this
+    moment ("now") outdoes the weak past cues ("seen", "has"); without any cue history joins, because reading too much
+    costs less than not having seen.  "always" and "never" decide for all questions.
     """
     named = parse_time(question, now_us, start_us)
     if setting != "auto":
@@ -45,7 +48,7 @@ def decide(question: str, now_us: int, setting: GateSetting = "auto", start_us: 
     if named is not None:
         return GateDecision(True, named.phrase, named)
     text = " ".join(question.lower().replace("’", "'").split())
-    for pattern, history in ((_HISTORY, True), (_PRESENT, False)):
+    for pattern, history in _CUES:
         match = re.search(rf"\b(?:{pattern})\b", text)
         if match is not None:
             return GateDecision(history, match.group(0))

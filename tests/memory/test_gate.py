@@ -76,6 +76,13 @@ def test_clock() -> None:
         ("What is on the screen now?", False),
         ("What is currently to the left of the dog?", False),
         ("What is in the picture?", False),
+        ("What is seen now?", False),
+        ("Which things have been put on the table right now?", False),
+        ("What has the man currently in his hand?", False),
+        ("What is seen on the screen?", True),  # no word names this moment
+        ("Has the dog been on the screen?", True),
+        ("Was the dog seen before, and is it there now?", True),
+        ("Who came in just now?", True),
         ("What was on the screen before the dog?", True),
         ("Have you seen the apple until now?", True),
         ("Did the dog appear on the screen?", True),
