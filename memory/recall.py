@@ -69,8 +69,9 @@ class Recalled:
     block_ids: in time order.  scores: z of each; minus infinity for a neighbour that was no hit itself.  hits: merged,
     in time order.  relevance: the best z of any block.  chance: the z that as many normally distributed scores would
     pass in one question of a hundred; a relevance not above it says that nothing relevant is remembered (a cosine's
-    z hardly passes sqrt(D), so embeddings of fewer than about 50 dimensions alone never get above it).  tokens: how
-    many they are together.
+    z hardly passes sqrt(D), so embeddings of fewer than about 50 dimensions alone never get above it).  likeness: the
+    best cosine of a word of the question with a visual token of any block, what a calibrated model's relevance is
+    judged by; None where visual features were not asked.  tokens: how many they are together.
     """
 
     block_ids: tuple[int, ...] = ()
@@ -78,6 +79,7 @@ class Recalled:
     hits: tuple[Hit, ...] = ()
     relevance: float = 0.0
     chance: float = 0.0
+    likeness: float | None = None
     tokens: int = 0
 
 
@@ -142,6 +144,7 @@ class Recall:
             hits=self._hits(chosen, scores),
             relevance=float(sources.max()),
             chance=max(group.chance for group in groups),
+            likeness=max((group.likeness_of(ids) for group in groups if group.cosines), default=None),
             tokens=sum(self.archive.size(block_id) or 0 for block_id in chosen),
         )
 
@@ -168,11 +171,15 @@ class Recall:
             sources.append(self._search(pairs, since_us, until_us))
         if settings.fusion != "heads" and traces.features is not None:
             vectors = unit(_rows(embeddings, traces.features, asked)[asked])
-            sources.append(self._search([(traces.features, vectors)], since_us, until_us))
+            sources.append(self._search([(traces.features, vectors)], since_us, until_us, cosines=True))
         return [source for source in sources if source is not None]
 
     def _search(
-        self, pairs: list[tuple[Trace, NDArray[np.float32]]], since_us: int | None, until_us: int | None
+        self,
+        pairs: list[tuple[Trace, NDArray[np.float32]]],
+        since_us: int | None,
+        until_us: int | None,
+        cosines: bool = False,
     ) -> "_Source | None":
         heads, tries = [], 1
         for trace, vectors in pairs:
@@ -181,9 +188,9 @@ class Recall:
                 continue
             z = trace.moments.standardise(hits.scores, vectors)
             floor = trace.moments.standardise(hits.floor[:, None], vectors)[:, 0]
-            heads.append(_Scores(hits.block_ids, z, floor))
+            heads.append(_Scores(hits.block_ids, z, floor, hits.scores.max(axis=0)))
             tries = max(tries, trace.index.count(since_us, until_us) * len(vectors))
-        return _Source(heads, math.sqrt(2.0 * math.log(tries / _RARE))) if heads else None
+        return _Source(heads, math.sqrt(2.0 * math.log(tries / _RARE)), cosines) if heads else None
 
     def _fuse(self, sources: NDArray[np.float64]) -> NDArray[np.float64]:
         """Join the scores [sources, n] to one order [n], all above 0."""
@@ -207,17 +214,29 @@ class Recall:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scores:
-    """Hold one head's z [m, n] of the blocks it hit, and what is the most that other blocks may have [m]."""
+    """Hold one head's z [m, n] of the blocks it hit, and what is the most that other blocks may have [m].
+
+    products: the best inner product of any query with each block [n].
+    """
 
     block_ids: NDArray[np.int64]
     z: NDArray[np.float64]
     floor: NDArray[np.float64]
+    products: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
+    """Hold the scores of one source's heads.  cosines: whether its inner products are of vectors of length 1."""
+
     heads: list[_Scores]
     chance: float
+    cosines: bool
+
+    def likeness_of(self, ids: NDArray[np.int64]) -> float:
+        """Find the best inner product of any of the blocks ids; minus infinity when none of them was hit."""
+        best = (head.products[np.isin(head.block_ids, ids)].max(initial=-np.inf) for head in self.heads)
+        return float(max(best))
 
 
 def _rows(vectors: Tensor, trace: Trace, words: NDArray[np.bool_]) -> NDArray[np.float32]:

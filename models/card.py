@@ -19,13 +19,15 @@ class ModelCard:
     """Hold the contents of a model folder's onlooker.json.
 
     system_prompt: said before the first frame; empty for none.  time_stamps: "clock" when the model was trained with
-    the stream's clock as text before each frame.  retrieval_heads: the calibrated heads, best first.  other: further
-    fields, as they stand in the file.
+    the stream's clock as text before each frame.  retrieval_heads: the calibrated heads, best first.  relevance: the
+    calibrated cosine between a question's words and what was seen above which something relevant is remembered; None
+    where it was not calibrated.  other: further fields, as they stand in the file.
     """
 
     system_prompt: str = ""
     time_stamps: TimeStamps = "none"
     retrieval_heads: tuple[HeadId, ...] = ()
+    relevance: float | None = None
     other: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -50,7 +52,12 @@ class ModelCard:
         if time_stamps not in ("clock", "none"):
             raise ModelError(f'{path}: "time_stamps" must be "clock" or "none", not {time_stamps!r}')
         heads = _heads(fields.pop("retrieval_heads", None) or [], path, layers, query_heads)
-        return cls(system_prompt, time_stamps, heads, fields)
+        relevance = fields.pop("relevance", None)
+        if relevance is not None and not (type(relevance) in (int, float) and -1.0 <= relevance <= 1.0):
+            raise ModelError(
+                f'{path}: "relevance" must be a cosine from -1 to 1, not {relevance!r}; calibrate it again'
+            )
+        return cls(system_prompt, time_stamps, heads, relevance, fields)
 
 
 def _heads(pairs: object, path: Path, layers: int, query_heads: int) -> tuple[HeadId, ...]:

@@ -41,12 +41,14 @@ class Recent:
 class RecentScores:
     """Hold the z of each recent keyframe: the mean over sources, and the best source's.
 
-    chance: what as many normally distributed scores would pass in one question of a hundred.
+    chance: what as many normally distributed scores would pass in one question of a hundred.  likeness: the best cosine
+    of each keyframe's visual tokens with a word of the question, None where visual features were not asked.
     """
 
     mean: NDArray[np.float64]
     best: NDArray[np.float64]
     chance: float
+    likeness: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Question:
 def score_recent(recent: Recent, question: Question, archive: Archive, settings: RecallSettings) -> RecentScores | None:
     """Score recent keyframes against all that the archive ever took in; None while there is nothing to measure by."""
     traces, sources, tries = archive.traces, list[NDArray[np.float64]](), 1
-    words = question.words.cpu().numpy()
+    words, likeness = question.words.cpu().numpy(), None
     if settings.fusion != "embeddings":
         heads = []
         for head, queries in question.queries.items():
@@ -79,36 +81,59 @@ def score_recent(recent: Recent, question: Question, archive: Archive, settings:
     if settings.fusion != "heads" and traces.features is not None:
         asked = unit(_numpy(question.rows)[words])
         held = unit(_numpy(torch.cat([item.features for item in recent.seen])))
-        found = _best(traces.features, asked, held, [len(item.features) for item in recent.seen])
+        lengths = [len(item.features) for item in recent.seen]
+        found = _best(traces.features, asked, held, lengths)
         if found is not None:
             sources.append(found)
+            likeness = _by_frame((asked @ held.T).max(axis=0), lengths)
             tries = max(tries, len(asked) * len(held))
     if not sources:
         return None
     chance = math.sqrt(2.0 * math.log(tries / RARE))
-    return RecentScores(np.mean(sources, axis=0), np.max(sources, axis=0), chance)
+    return RecentScores(np.mean(sources, axis=0), np.max(sources, axis=0), chance, likeness)
+
+
+def find_likeness(recalled: Recalled, scores: RecentScores | None) -> float | None:
+    """Find the best cosine of the question's words with anything seen; None where visual features were not asked."""
+    found = [] if recalled.likeness is None else [recalled.likeness]
+    if scores is not None and scores.likeness is not None:
+        found.append(float(scores.likeness.max()))
+    return max(found, default=None)
 
 
 def find_evidence(
-    archive: Archive, recalled: Recalled, recent: Recent | None, scores: RecentScores | None, now_us: int
+    archive: Archive,
+    recalled: Recalled,
+    recent: Recent | None,
+    scores: RecentScores | None,
+    now_us: int,
+    least: float | None = None,
 ) -> tuple[Evidence, ...]:
     """List the stretches that a question about the past was answered from, best first; none if none is relevant.
 
-    Only what was read counts: what recall found relevant but the budget left out is no evidence.
+    Only what was read counts: what recall found relevant but the budget left out is no evidence.  least: the likeness
+    above which something is relevant, as calibrated; where it is None, or visual features were not asked, z above
+    chance is.
     """
     if recent is not None and scores is None and not recalled.block_ids:
         first, last = recent.seen[0], recent.seen[-1]  # all that was ever seen, and nothing to measure it by
         return (Evidence(first.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
     chance = max(recalled.chance, scores.chance if scores is not None else 0.0)
     shots: list[tuple[int, Evidence]] = []
-    if recalled.relevance > chance:
+    remembered = recalled.relevance > chance
+    if least is not None and recalled.likeness is not None:
+        remembered = recalled.likeness > least
+    if remembered:
         for block_id, score in zip(recalled.block_ids, recalled.scores, strict=True):
             if score > -math.inf:  # else a neighbour, read for the story around a hit
                 start_us, end_us = archive.get(block_id).span_us
                 shots.append((block_id, Evidence(start_us, end_us, score, "recalled", archive.thumbnail(block_id))))
     if recent is not None and scores is not None:
-        for item, score, best in zip(recent.seen, scores.mean.tolist(), scores.best.tolist(), strict=True):
-            if best > chance:
+        relevant = scores.best > chance
+        if least is not None and scores.likeness is not None:
+            relevant = scores.likeness > least
+        for item, score, counts in zip(recent.seen, scores.mean.tolist(), relevant.tolist(), strict=True):
+            if counts:
                 shot = Evidence(item.time_us, _end(item, now_us), score, "recent", item.thumbnail)
                 shots.append((item.block_id, shot))
     return _merge(shots)
@@ -150,8 +175,12 @@ def _best(
     """Find the best z of each keyframe's vectors [n, dim], by their lengths; None with nothing to measure by."""
     if not len(queries) or trace.moments.count < 2:
         return None
-    z = trace.moments.standardise(queries @ vectors.T, queries).max(axis=0)  # [n]
-    return np.asarray(np.maximum.reduceat(z, np.cumsum([0, *lengths[:-1]])), dtype=np.float64)
+    return _by_frame(trace.moments.standardise(queries @ vectors.T, queries).max(axis=0), lengths)
+
+
+def _by_frame(scores: NDArray[np.floating], lengths: Sequence[int]) -> NDArray[np.float64]:
+    """Take the best of each keyframe's scores [n], by their lengths."""
+    return np.asarray(np.maximum.reduceat(scores, np.cumsum([0, *lengths[:-1]])), dtype=np.float64)
 
 
 def _numpy(vectors: Tensor) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from ..memory.context import assemble
 from ..memory.gate import GateDecision, decide
 from ..memory.recall import Recall, Recalled, RecallSettings
 from ..models.backbone import HeadId
-from .evidence import Question, Recent, RecentScores, find_evidence, newest, score_recent
+from .evidence import Question, Recent, RecentScores, find_evidence, find_likeness, newest, score_recent
 from .ingest import Ingest, Seen
 
 RECALL_FRAMES = 16
@@ -28,8 +28,9 @@ MOST_TOKENS = 1024
 class Reading:
     """Hold what a question reads: its rows, the context they continue, and where that was seen.
 
-    relevant: whether anything that was seen has to do with the question; without it there is no evidence.  since_us,
-    until_us: the stretch that was asked about, by the caller or by the question's own words.  timings: milliseconds.
+    relevant: whether anything that was seen has to do with the question; without it there is no evidence.  likeness:
+    the best cosine of its words with anything seen, None where that was not asked.  since_us, until_us: the stretch
+    that was asked about, by the caller or by the question's own words.  timings: milliseconds.
     """
 
     features: Tensor
@@ -39,6 +40,7 @@ class Reading:
     recalled: Recalled
     gate: GateDecision
     relevant: bool
+    likeness: float | None = None
     since_us: int | None = None
     until_us: int | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -89,7 +91,8 @@ class Reader:
         blocks = [ingest.archive.get(block_id) for block_id in recalled.block_ids]
         context = assemble(backbone.layout, [ingest.sink, *blocks, *near], device=backbone.device)
         if history:
-            evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us)
+            least = backbone.card.relevance
+            evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us, least)
         else:
             evidence = newest(recent, ingest.now_us)
         clock.append(time.perf_counter())
@@ -101,6 +104,7 @@ class Reader:
             recalled=recalled,
             gate=gate,
             relevant=bool(evidence),
+            likeness=find_likeness(recalled, scores),
             since_us=since_us,
             until_us=until_us,
             timings={"probe_ms": (clock[-2] - clock[0]) * 1e3, "recall_ms": (clock[-1] - clock[-2]) * 1e3},

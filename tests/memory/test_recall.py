@@ -151,6 +151,23 @@ def test_what_was_never_seen_is_not_above_chance() -> None:
         assert unseen.relevance <= unseen.chance < seen.relevance
 
 
+def test_likeness_is_the_best_cosine_of_a_word_with_what_may_be_read() -> None:
+    scene = Scene(plants={"dog": [57], "unicorn": []})
+    _, embeddings, words = scene.question("dog")
+    embeddings[-1] = 5.0 * scene.look_of["unicorn"]  # no word of the question
+    features = {57: scene.look_of["dog"] * 3.0}
+    recall = Recall(scene.archive, RecallSettings(fusion="embeddings", selection=ONE_BY_ONE))
+    found = recall.search({}, embeddings, words, 8 * TOKENS)
+    cosine = torch.nn.functional.cosine_similarity(embeddings[4], features[57], dim=0)
+    assert found.likeness is not None
+    assert 0.8 < found.likeness <= 1.0 and found.likeness == pytest.approx(float(cosine), abs=0.2)
+    without = recall.search({}, embeddings, words, 8 * TOKENS, exclude=(57,))
+    assert without.likeness is not None and without.likeness < 0.6
+    assert scene.ask("dog").likeness == pytest.approx(found.likeness, abs=0.1)
+    assert scene.ask("unicorn").likeness == pytest.approx(without.likeness, abs=0.2)
+    assert scene.ask("dog", settings=RecallSettings(fusion="heads")).likeness is None
+
+
 def test_cut_off_hits_change_the_choice_little() -> None:
     scene = Scene(plants={"dog": [57], "apple": [90]})
     settings = RecallSettings(top_tokens=20, selection=ONE_BY_ONE)

@@ -112,11 +112,11 @@ def test_clock(time_us: int, text: str) -> None:
 def test_stamp_follows_the_card(tiny_backbone: Backbone, make_tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     assert tiny_backbone.card == ModelCard()
     assert tiny_backbone.stamp(205_000_000) == ""
-    card = {"time_stamps": "clock", "retrieval_heads": [[2, 1], [0, 3]], "note": "made by hand"}
+    card = {"time_stamps": "clock", "retrieval_heads": [[2, 1], [0, 3]], "relevance": 0.5, "note": "made by hand"}
     backbone = load_backbone(str(make_tiny_model(tmp_path, card=card)), device="cpu")
     assert backbone.stamp(205_000_000) == " 3:25"
     assert len(backbone.tokenize(backbone.stamp(205_000_000))) == 4
-    assert backbone.card == ModelCard("", "clock", (HeadId(2, 1), HeadId(0, 3)), {"note": "made by hand"})
+    assert backbone.card == ModelCard("", "clock", (HeadId(2, 1), HeadId(0, 3)), 0.5, {"note": "made by hand"})
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,10 @@ def test_stamp_follows_the_card(tiny_backbone: Backbone, make_tiny_model: Callab
         ('{"retrieval_heads": [[true, 1]]}', "retrieval_heads"),
         ('{"retrieval_heads": [[3, 0]]}', "3 layers of 4 heads"),
         ('{"retrieval_heads": [[0, -1]]}', "3 layers of 4 heads"),
+        ('{"relevance": "0.5"}', "relevance"),
+        ('{"relevance": true}', "relevance"),
+        ('{"relevance": 4.5}', "from -1 to 1"),
+        ('{"relevance": NaN}', "from -1 to 1"),
     ],
 )
 def test_card_refuses_what_it_cannot_mean(tmp_path: Path, content: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,7 +306,7 @@ class Stored:
 
 
 def evidence_of(scores: dict[int, float], relevance: float, chance: float = 3.0) -> tuple[Evidence, ...]:
-    recalled = Recalled(tuple(scores), tuple(scores.values()), (), relevance, chance, len(scores))
+    recalled = Recalled(tuple(scores), tuple(scores.values()), (), relevance, chance, None, len(scores))
     archive: Any = Stored()
     return find_evidence(archive, recalled, None, None, 1000)
 
@@ -325,6 +326,38 @@ def test_evidence_is_empty_when_nothing_is_relevant() -> None:
     assert evidence_of({1: 2.9, 2: -math.inf}, relevance=2.9) == ()
     assert evidence_of({}, relevance=9.0) == ()  # what was not read is no evidence
     assert evidence_of({1: -math.inf}, relevance=9.0) == ()
+
+
+@pytest.mark.parametrize(("likeness", "least", "found"), [(0.6, 0.5, 1), (0.4, 0.5, 0), (None, 0.5, 0), (0.6, None, 0)])
+def test_a_calibrated_threshold_decides_in_place_of_chance(
+    likeness: float | None, least: float | None, found: int
+) -> None:
+    archive: Any = Stored()
+    recalled = Recalled((1,), (2.0,), (), 2.0, 3.0, likeness, 1)  # below chance
+    assert len(find_evidence(archive, recalled, None, None, 1000, least)) == found
+    above = replace(recalled, relevance=4.0)
+    assert len(find_evidence(archive, above, None, None, 1000, least)) == (0 if likeness == 0.4 else 1)
+
+
+@pytest.mark.parametrize("fusion", ["embeddings", "fused"])
+def test_the_card_decides_what_is_relevant(
+    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch, fusion: str
+) -> None:
+    reader = reader_of(tiny_backbone, frames[:30], fusion=fusion)
+    likeness = reader.read(QUESTION).likeness
+    assert likeness is not None and -1.0 <= likeness <= 1.0
+    for least, relevant in ((likeness - 0.01, True), (likeness + 0.01, False)):
+        monkeypatch.setattr(tiny_backbone, "card", replace(tiny_backbone.card, relevance=least))
+        reading = reader.read(QUESTION)
+        assert reading.relevant is relevant and bool(reading.evidence) is relevant
+
+
+def test_likeness_counts_recent_frames(tiny_backbone: Backbone, frames: list[Frame]) -> None:
+    """Recent frames are compared whole: with all of them recent, or stored whole, the best cosine is the same."""
+    settings = {"recipe": "none", "window_frames": 0, "chunk_frames": 1, "fusion": "embeddings"}
+    few = reader_of(tiny_backbone, frames[:9], recent_frames=1, **settings).read(QUESTION).likeness
+    many = reader_of(tiny_backbone, frames[:9], recent_frames=9, **settings).read(QUESTION).likeness
+    assert few is not None and many == pytest.approx(few, abs=2e-3)
 
 
 def test_evidence_takes_the_best_below_zero_too() -> None:
