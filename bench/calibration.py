@@ -1,7 +1,8 @@
-"""Calibration: which query heads know where things are, chosen by span recall on streams with known spans.
+"""Calibration: which query heads know where things are, and from which score on something counts as remembered.
 
-Heads are picked greedily on one half of the streams, by what they find together; how many of them are kept is decided
-on the other half, asked in wordings that training never saw as well.
+Heads are chosen by span recall on streams with known spans.  They are picked greedily on one half of the streams, by
+what they find together; how many of them are kept is decided on the other half, asked in wordings that training never
+saw as well.
 """
 
 import json
@@ -18,6 +19,7 @@ from ..models.card import CARD_NAME
 from ..settings import Settings
 from .head_scores import Case, HeadScorer, reciprocal_rank, span_recall
 from .recall_bench import RecallPlan, moments_of
+from .relevance import MOST_MISSED, Likeness, Relevance, fit, lay_out, likeness_of
 from .tally import aligned
 from .theatre import Show
 
@@ -57,7 +59,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Hold a calibration's result.  single: every head alone on the picking streams, best first."""
+    """Hold a calibration's result.
+
+    single: every head alone on the picking streams, best first.  relevance: None where it could not be measured.
+    """
 
     model: str
     plan: RecallPlan
@@ -67,6 +72,7 @@ class Calibration:
     baselines: tuple[tuple[str, Found], ...]
     steps: tuple[Step, ...]
     chosen: tuple[HeadId, ...]
+    relevance: Relevance | None = None
 
 
 def calibrate(
@@ -75,7 +81,7 @@ def calibrate(
     settings: Settings | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Choose up to MOST_HEADS retrieval heads.
+    """Choose up to MOST_HEADS retrieval heads and the threshold of relevance.
 
     plan: at least two streams; its held_out is not used.  Raises SettingsError when the streams give no questions
     whose evidence is out of the recent window.
@@ -85,6 +91,7 @@ def calibrate(
     picking: list[Case] = []
     judging: list[Case] = []
     held_out: list[Case] = []
+    likeness = [Likeness(), Likeness(), Likeness()]  # picking, judging, held out
     heads: tuple[HeadId, ...] = ()
     blocks = 0
     for number in range(plan.streams):
@@ -97,10 +104,13 @@ def calibrate(
         cases = [case for case in map(scorer.case, questions) if case is not None]
         if number < (plan.streams + 1) // 2:
             picking += cases
+            likeness[0] += likeness_of(moment, questions, show.absent_questions())
         else:
             judging += cases
+            likeness[1] += likeness_of(moment, questions, show.absent_questions())
             other = show.questions(None, plan.per_event, held_out=True)
             held_out += [case for case in map(scorer.case, other) if case is not None]
+            likeness[2] += likeness_of(moment, other, show.absent_questions(held_out=True))
     if not picking or not judging or not held_out:
         raise SettingsError(f"streams of {plan.minutes:g} minutes gave too few questions; give longer ones (--minutes)")
     told("choosing heads")
@@ -114,16 +124,22 @@ def calibrate(
         baselines=_baselines(judging),
         steps=steps,
         chosen=tuple(step.head for step in steps[: _enough(steps)]),
+        relevance=fit(*likeness),
     )
 
 
-def write_heads(folder: Path, heads: Sequence[HeadId]) -> None:
-    """Put the heads into a model folder's onlooker.json.  Raises ModelError when that is no model folder."""
+def write_card(folder: Path, heads: Sequence[HeadId], relevance: float | None = None) -> None:
+    """Put the heads and the threshold of relevance, where there is one, into a model folder's onlooker.json.
+
+    Raises ModelError when that is no model folder.
+    """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json, so it is no model folder; give the one that was calibrated")
     path = folder / CARD_NAME
     card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     card["retrieval_heads"] = [[head.layer, head.head] for head in heads]
+    if relevance is not None:
+        card["relevance"] = relevance
     path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
@@ -196,8 +212,8 @@ def _enough(steps: Sequence[Step]) -> int:
     return next(n + 1 for n, score in enumerate(scores) if score >= scores[best] - error)
 
 
-def tables(result: Calibration) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
-    """Lay the result out: single heads, baselines, greedy steps; the first line of each is its head."""
+def tables(result: Calibration) -> tuple[list[list[str]], ...]:
+    """Lay the result out: single heads, baselines, greedy steps, relevance; the first line of each is its head."""
     single = [["layer", "head", "span recall", "reciprocal rank"]]
     single += [[str(h.layer), str(h.head), str(found), f"{found.rank:.2f}"] for h, found in result.single[:16]]
     base = [["baseline", "span recall", "reciprocal rank"]]
@@ -207,10 +223,10 @@ def tables(result: Calibration) -> tuple[list[list[str]], list[list[str]], list[
         head = f"{step.head.layer}:{step.head.head}"
         kept = "yes" if number < len(result.chosen) else ""
         steps.append([str(number + 1), head, str(step.picking), str(step.judging), str(step.held_out), kept])
-    return single, base, steps
+    return single, base, steps, lay_out(result.relevance)
 
 
-def _titles(result: Calibration) -> tuple[str, str, str, str]:
+def _titles(result: Calibration) -> tuple[str, str, str, str, str]:
     plan, (picking, judging, other) = result.plan, result.questions
     pickers = (plan.streams + 1) // 2
     intro = (
@@ -223,6 +239,16 @@ def _titles(result: Calibration) -> tuple[str, str, str, str]:
         f"Single heads, the best of {len(result.single)} ({pickers} picking streams, {picking} questions)",
         f"Without calibration ({plan.streams - pickers} judging streams, {judging} questions)",
         f"Heads together, picked greedily (judging: {judging} questions; other wording: {other})",
+        "Relevance: the best cosine of a word of the question with a visual token, for things shown and never shown",
+    )
+
+
+def _relevance_line(result: Calibration) -> str:
+    if result.relevance is None:
+        return "Relevance could not be measured: the model's visual features have no words to be compared with"
+    return (
+        f"Relevant: above a cosine of {result.relevance.threshold:g}, chosen on the picking streams so that at most "
+        f"{MOST_MISSED:.0%} of what was shown there is missed"
     )
 
 
@@ -233,6 +259,7 @@ def text_report(result: Calibration) -> str:
     for title, lines in zip(titles, tables(result), strict=True):
         parts.append(f"{title}:\n\n{aligned(lines)}")
     parts.append("Chosen: " + ", ".join(f"{head.layer}:{head.head}" for head in result.chosen))
+    parts.append(_relevance_line(result))
     return "\n\n".join(parts)
 
 
@@ -244,4 +271,5 @@ def markdown_report(result: Calibration, command: str) -> str:
         head, *body = ["| " + " | ".join(line) + " |" for line in lines]
         parts += [f"## {title}", "\n".join([head, "|" + " --- |" * len(lines[0]), *body])]
     parts.append("Chosen (layer:head): " + ", ".join(f"{head.layer}:{head.head}" for head in result.chosen) + ".")
+    parts.append(_relevance_line(result) + ".")
     return "\n\n".join(parts) + "\n"

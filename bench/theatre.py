@@ -16,7 +16,7 @@ import numpy as np
 from ..frame import Frame
 from . import script
 from .cast import SPRITES
-from .questions import Kind, Question, fact, kinds_of, order_answer, things_of, wording
+from .questions import KINDS, NOT_SEEN, Kind, Question, fact, kinds_of, order_answer, things_of, wording
 from .stage import Scene, Stage
 
 SLOT_US = 16_000_000
@@ -142,6 +142,17 @@ class Show:
         for _ in range(len(events) // 3 if len(events) > 1 else 0):
             first, last = sorted(rng.choice(len(events), 2, replace=False).tolist())
             asked.append(self._order(rng, events[first], events[last], now, held_out))
+        return asked
+
+    def absent_questions(self, held_out: bool = False) -> list[Question]:
+        """Ask at the end about every sprite that never appears, once in each kind that is asked of one thing."""
+        rng = np.random.default_rng([self.namespace, self.seed, 6])
+        kinds = [kind for kind in KINDS if kind not in ("present", "order")]
+        asked: list[Question] = []
+        for name in self.roles[1]:
+            for kind in kinds:
+                answer = "no" if kind == "presence" else NOT_SEEN
+                asked.append(Question(wording(rng, kind, name, held_out=held_out), answer, kind, (), self.end_us))
         return asked
 
     def _order(self, rng: np.random.Generator, first: Scene, last: Scene, now: int, held_out: bool) -> Question:

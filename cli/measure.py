@@ -27,10 +27,11 @@ Streams a file into memory and splits the time; then streams a sprite theatre sh
 minute and after --minutes, and puts beside it what encoding 64 frames at question time takes.
 """
 
-CALIBRATE_HELP = """Choose a model's retrieval heads: the query heads that know where things are.
+CALIBRATE_HELP = """Choose a model's retrieval heads, and from which score on something counts as remembered.
 
 Streams sprite theatre shows with known spans, indexes the keys of all heads, and picks up to 8 query heads that find
-the needed spans together. Half of the streams pick the heads, the other half decide how many are kept.
+the needed spans together. Half of the streams pick the heads, the other half decide how many are kept. The threshold
+of relevance parts questions about what was shown from questions about what never was, and is judged on the other half.
 
 \b
 What `pocket` ships with:
@@ -160,9 +161,11 @@ def calibrate(
     fps: FPS = 2.0,
     model: MODEL = "pocket",
     report: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
-    write: Annotated[Path | None, typer.Option(help="Put the heads into this model folder's onlooker.json.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Put heads and threshold into this folder's onlooker.json.")
+    ] = None,
 ) -> None:
-    """Choose a model's retrieval heads; the text of --help is CALIBRATE_HELP."""
+    """Choose a model's retrieval heads and threshold of relevance; the text of --help is CALIBRATE_HELP."""
     from ..bench import calibration
     from ..bench.recall_bench import RecallPlan
     from ..models.loading import load_backbone
@@ -176,5 +179,6 @@ def calibrate(
         text = calibration.markdown_report(result, f"onlooker bench calibrate {options}")
         report.write_text(text, encoding="utf-8")
     if write is not None:
-        calibration.write_heads(write, result.chosen)
-        say(f"wrote {len(result.chosen)} heads into {write}")
+        threshold = None if result.relevance is None else result.relevance.threshold
+        calibration.write_card(write, result.chosen, threshold)
+        say(f"wrote {len(result.chosen)} heads and the threshold of relevance ({threshold}) into {write}")

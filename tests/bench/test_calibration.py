@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from onlooker.bench import calibration
-from onlooker.bench.calibration import Case, calibrate, markdown_report, text_report, write_heads
+from onlooker.bench.calibration import Case, calibrate, markdown_report, text_report, write_card
 from onlooker.bench.head_scores import HeadScorer, reciprocal_rank, span_recall
 from onlooker.bench.questions import Question
 from onlooker.bench.recall_bench import RecallPlan
@@ -85,14 +85,16 @@ def test_mean_keys_are_measured_beside() -> None:
 
 def test_heads_are_written_where_the_card_reads_them(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
-        write_heads(tmp_path, [HeadId(1, 2)])
+        write_card(tmp_path, [HeadId(1, 2)])
     (tmp_path / "config.json").write_text("{}")
-    write_heads(tmp_path, [HeadId(1, 2), HeadId(0, 3)])
+    write_card(tmp_path, [HeadId(1, 2), HeadId(0, 3)])
     assert ModelCard.read(tmp_path, 3, 4).retrieval_heads == (HeadId(1, 2), HeadId(0, 3))
     (tmp_path / "onlooker.json").write_text(json.dumps({"time_stamps": "clock", "retrieval_heads": [[0, 0]]}))
-    write_heads(tmp_path, [HeadId(2, 1)])
+    write_card(tmp_path, [HeadId(2, 1)])
     card = ModelCard.read(tmp_path, 3, 4)
-    assert (card.time_stamps, card.retrieval_heads) == ("clock", (HeadId(2, 1),))
+    assert (card.time_stamps, card.retrieval_heads, card.relevance) == ("clock", (HeadId(2, 1),), None)
+    write_card(tmp_path, [HeadId(2, 1)], 0.25)
+    assert ModelCard.read(tmp_path, 3, 4).relevance == 0.25
 
 
 def test_one_stream_cannot_pick_and_judge(backbone: Any) -> None:
@@ -108,7 +110,8 @@ def test_a_calibration_is_reported_and_comes_out_the_same_again(backbone: Any) -
     assert len(result.single) == backbone.layout.layers * backbone.layout.query_heads
     assert "Chosen: " in text_report(result)
     page = markdown_report(result, "onlooker bench calibrate")
-    assert page.count("| --- |") >= 3 and page.startswith("# Retrieval heads")
+    assert result.relevance is not None and f"{result.relevance.threshold:g}, chosen" in page
+    assert page.count("| --- |") >= 4 and page.startswith("# Retrieval heads")
 
 
 def test_the_command_writes_report_and_heads(stamped_folder: Path, tmp_path: Path) -> None:
@@ -120,6 +123,7 @@ def test_the_command_writes_report_and_heads(stamped_folder: Path, tmp_path: Pat
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert "Chosen: " in done.stdout
-    assert ModelCard.read(tmp_path, 3, 4).retrieval_heads
+    card = ModelCard.read(tmp_path, 3, 4)
+    assert card.retrieval_heads and card.relevance is not None
     assert "--minutes 1 " in (tmp_path / "heads.md").read_text()
     assert torch.is_grad_enabled()
