@@ -1,7 +1,7 @@
-"""The start of stage two: attention heads of the first two layers that already look things up.
+"""The start of stage two: attention heads of the first three layers that already look things up.
 
 From a random start the model learns what stands in a picture in minutes, and which thing a question names within one
-picture; looking the thing up among many frames was not learned in half an hour. So four circuits are set by hand, and
+picture; looking the thing up among many frames was not learned in half an hour. So five circuits are set by hand, and
 trained on from there like every other weight:
 
 - layers 0 and 1, key head 0: a noun attends to the visual tokens that stage one aligned with its embedding. Query and
@@ -9,9 +9,11 @@ trained on from there like every other weight:
   noun would match itself best. Only slow rotary channels take part: turned by the distance between question and frame,
   the fast ones would match nothing.
 - layer 0, key head 0 carries to the noun what the linear heads of stage one read (place, colour, neighbour, ...);
-- layer 0, key head 1: a visual token attends to the clock in front of its frame (nearness by rotary channels of middling
+- layer 0, key head 1: a visual token attends to the clock before its frame (nearness by rotary channels of middling
   speed) and takes the time along;
-- layer 1, key head 0 carries that time to the noun.
+- layer 1, key head 0 carries that time to the noun;
+- layer 2: every token of a question, so also the one that the answer starts at, attends to the nouns in it; key head
+  0 takes the attributes along, key head 1 the time.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
+
+from onlooker.bench.cast import SPRITES
 
 from .design import vocabulary
 from .vision import NAMES
@@ -53,6 +57,13 @@ def start_circuits(
             norm = layer.input_layernorm
             match(layer.self_attn, dim, names, tell_apart(norm(features), norm(table)))
             carry(layer.self_attn, dim, 0, carried)
+        things = [words.index(name) for name in SPRITES]
+        rest = torch.ones(len(table), dtype=torch.bool)
+        rest[things] = False
+        lookup = tell_apart(norm(table[things]), norm(torch.cat((table[rest], features))))
+        for key_head, carried in ((0, attributes), (1, times)):
+            attend_marked(layers[2].self_attn, dim, key_head, lookup)
+            carry(layers[2].self_attn, dim, key_head, carried)
         first = layers[0]
         telling = tell_apart(
             first.input_layernorm(table[clock]), first.input_layernorm(torch.cat((table[others], features)))
@@ -77,6 +88,17 @@ def match(attention: torch.nn.Module, dim: int, names: Tensor, telling: Tensor) 
     for head in heads_of(attention, 0):
         attention.q_proj.weight[head * dim : (head + 1) * dim] = rows
         attention.q_proj.bias[head * dim : (head + 1) * dim] = 0
+        attention.q_proj.weight[head * dim + gate] = 0
+        attention.q_proj.bias[head * dim + gate] = GATE_QUERY
+
+
+def attend_marked(attention: torch.nn.Module, dim: int, key_head: int, telling: Tensor) -> None:
+    """Make a key head and its query heads attend to what `telling` [D + 1] marks, wherever it stands."""
+    gate = dim // 2 - 1
+    first = key_head * dim
+    attention.k_proj.weight[first + gate] = GATE_KEY * telling[:-1]
+    attention.k_proj.bias[first + gate] = GATE_KEY * telling[-1]
+    for head in heads_of(attention, key_head):
         attention.q_proj.weight[head * dim + gate] = 0
         attention.q_proj.bias[head * dim + gate] = GATE_QUERY
 

@@ -90,18 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--level-minutes", type=float, default=5.0, help="lengthen after so long all the same")
     parser.add_argument("--fresh-schedule", action="store_true", help="count the rates from this start, not the first")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="a finished model folder to train on from, in place of stage one")
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
     args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)
     model, tokenizer = build_model(), build_tokenizer()
-    load_vision(model, args.out)
+    if args.start is None:
+        load_vision(model, args.out)
+    else:
+        model.load_state_dict(type(model).from_pretrained(args.start).float().state_dict())
     file, note = args.out / "language.safetensors", args.out / "language.json"
     level, spent = 0, 0.0
     if file.exists():
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
         level, spent = saved["level"], saved["minutes"]
-    else:
+    elif args.start is None:
         probe = fill_bank(model, 60, 98)
         width = model.config.text_config.hidden_size
         read = load_file(args.out / "vision.safetensors")
