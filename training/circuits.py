@@ -1,25 +1,31 @@
-"""The start of stage two: attention heads of the first three layers that already look things up.
+"""The start of stage two: attention heads that already look things up, set by hand and then trained like the rest.
 
 From a random start the model learns what stands in a picture in minutes, and which thing a question names within one
-picture; looking the thing up among many frames was not learned in half an hour. So five circuits are set by hand, and
-trained on from there like every other weight:
+picture; looking a thing up among many frames, reading its time, and comparing two things were not learned in half an
+hour.  So every block starts as the identity (what attention and MLP write is zero), and these heads are set:
 
-- layers 0 and 1, key head 0: a noun attends to the visual tokens that stage one aligned with its embedding. Query and
-  key weights are one projection on what tells names apart; one channel tells visual tokens from words, because else a
-  noun would match itself best. Only slow rotary channels take part: turned by the distance between question and frame,
-  the fast ones would match nothing.
-- layer 0, key head 0 carries to the noun what the linear heads of stage one read (place, colour, neighbour, ...);
-- layer 0, key head 1: a visual token attends to the clock before its frame (nearness by rotary channels of middling
-  speed) and takes the time along;
-- layer 1, key head 0 carries that time to the noun;
-- layer 2: every token of a question, so also the one that the answer starts at, attends to the nouns in it; key head
-  0 takes the attributes along, key head 1 the time.
+| layer | key head | attends from -> to | carries |
+| --- | --- | --- | --- |
+| 0 | 0 | noun -> visual tokens of that name | what stage one's linear heads read: place, colour, neighbour, ... |
+| 0 | 1 | visual token -> the clock before its frame | the time |
+| 1 | 0 | noun -> visual tokens of that name | the time |
+| 1 | 1 | visual token -> visual tokens of the same name, seen by then | their place, beside its own: motion |
+| 2 | 0, 1 | any token of a question -> its nouns | all that; the time |
+| 3 | 0 | any token of a question -> its nouns | their names |
+| 3 | 1 | second noun of an order question -> the word before it (or, before, after) | that there is one |
+| 4 | 0 | any token of a question -> the earliest visual token of any noun's name | that name |
+| 5 | 0 | any token of a question -> the noun of that name | whether it is the second: "before" or "after" |
+
+Names are matched in slow rotary channels alone: turned by the distance between question and frame, fast ones would
+match nothing.  Middling channels serve "the nearest", slower ones "the earliest".  One channel gates what is attended
+to at all; its weights are fitted to tell that class of tokens apart at the layer's real input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from onlooker.bench.cast import SPRITES
@@ -27,112 +33,194 @@ from onlooker.bench.cast import SPRITES
 from .design import vocabulary
 from .vision import NAMES
 
-MATCH_GAIN = 1.2
-GATE_QUERY, GATE_KEY = 8.0, 7.0
-NEAR = 6.3
-CARRIED = 0.1
+MATCH = 1.5
+NEAR = 6.0
+MARK = 0.7
+EARLY = 11.0
+EARLY_PHASE = -0.9  # radians: the bias grows with the distance, nearly evenly, over some 450 tokens
+GATES = (31, 63)  # the slowest of 32, and its other half
+SLOW, MIDDLING, LATE = slice(15, 31), slice(4, 9), slice(12, 14)
+NUMBERS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Say of tokens [B, n]: stand in the video, begin or go on with a time, name a thing asked about, join two."""
+
+    visual: Tensor
+    number: Tensor
+    colon: Tensor
+    noun: Tensor
+    joint: Tensor
+
+
+class Head:
+    """One key head of a layer with its query heads, set row by row."""
+
+    def __init__(self, model: LlavaOnevisionForConditionalGeneration, layer: int, key_head: int) -> None:
+        self.attention = model.model.language_model.layers[layer].self_attn
+        self.dim = self.attention.head_dim
+        self.key = slice(key_head * self.dim, (key_head + 1) * self.dim)
+        group = self.attention.num_key_value_groups
+        self.queries = [slice(h * self.dim, (h + 1) * self.dim) for h in range(key_head * group, (key_head + 1) * group)]
+        width = self.attention.o_proj.weight.shape[0]
+        self.q = torch.randn(group, self.dim, width) * 0.01
+        self.q_bias = torch.zeros(group, self.dim)
+        self.k, self.k_bias = torch.randn(self.dim, width) * 0.01, torch.zeros(self.dim)
+
+    def gate(self, nats: float, *telling: Tensor, asking: Tensor | None = None) -> "Head":
+        """Score what `telling` [D + 1] marks higher by so many nats than the rest; one mark for all queries, or each.
+
+        asking: what marks the tokens that attend so; without, all do.
+        """
+        even = (nats * self.dim**0.5) ** 0.5
+        for number, (mark, channel) in enumerate(zip(telling, GATES, strict=False)):
+            query = slice(None) if len(telling) == 1 else number
+            self.q[query, channel] = 0 if asking is None else even * asking[:-1]
+            self.q_bias[query, channel] = even if asking is None else even * asking[-1]
+            self.k[channel], self.k_bias[channel] = even * mark[:-1], even * mark[-1]
+        return self
+
+    def match(self, names: Tensor, gain: float = MATCH) -> "Head":
+        """Attend where the names [m, D] agree: one projection, half whitened, for query and key."""
+        channels = torch.arange(64).reshape(2, 32)[:, SLOW].reshape(-1)
+        _, size, axes = torch.linalg.svd(names - names.mean(0))
+        size, axes = size[: len(channels)], axes[: len(channels)]
+        rows = axes / (size / size[-1]).sqrt()[:, None]
+        self.q[:, channels], self.k[channels] = rows * gain, rows * MATCH
+        return self
+
+    def nearest(self) -> "Head":
+        """Prefer what is near, before all else."""
+        self.q_bias[:, MIDDLING] = self.k_bias[MIDDLING] = NEAR
+        return self
+
+    def earliest(self) -> "Head":
+        """Prefer what is far back: the score grows with sin(frequency * distance + phase)."""
+        phase = torch.tensor(EARLY_PHASE)
+        self.k_bias[LATE] = EARLY
+        self.q_bias[:, LATE] = EARLY * phase.sin()
+        self.q_bias[:, 32:][:, LATE] = -EARLY * phase.cos()
+        return self
+
+    def carry(self, read: Tensor, write: Tensor, added: float = 0.0) -> None:
+        """Read `read` [m, D] where it attends, write it along `write` [m, D]; set everything."""
+        with torch.no_grad():
+            a = self.attention
+            a.k_proj.weight[self.key], a.k_proj.bias[self.key] = self.k, self.k_bias
+            a.v_proj.weight[self.key], a.v_proj.bias[self.key] = 0, 0
+            a.v_proj.weight[self.key][: len(read)] = read
+            a.v_proj.bias[self.key][: len(read)] = added
+            for query, asked, bias in zip(self.queries, self.q, self.q_bias, strict=True):
+                a.q_proj.weight[query], a.q_proj.bias[query] = asked, bias
+                a.o_proj.weight[:, query] = 0
+                a.o_proj.weight[:, query][:, : len(read)] = write.T / len(self.queries)
+
+
+class Inputs:
+    """The real inputs of layers, normed, of some contexts: what the gates are fitted on."""
+
+    def __init__(self, model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> None:
+        self.model, self.batch = model, batch
+        words = vocabulary()
+        ids, asked = batch["ids"], batch["part"] >= 0
+
+        def any_of(tokens: Iterable[str]) -> Tensor:
+            return torch.isin(ids, torch.tensor([words.index(token) for token in tokens]))
+
+        number, colon = (any_of(form.format(n) for n in range(NUMBERS)) for form in ("{}", ":{:02d}"))
+        joint = any_of(("or", "before", "after"))
+        self.real = batch["mask"][:, 0].sum(1) > 1
+        self.classes = Classes(ids == -1, number & ~asked, colon & ~asked, any_of(SPRITES) & asked, joint & asked)
+
+    def of(self, layer: int) -> Tensor:
+        """Give the normed input of a layer, [B, n, D]."""
+        ids = self.batch["ids"]
+        inner = self.model.model
+        with torch.no_grad():
+            embeds = inner.get_input_embeddings()(ids.clamp(min=0)).clone()
+            embeds[ids == -1] = self.batch["features"].float()
+            embeds[ids == -2] = inner.image_newline
+            seen = inner.language_model(
+                inputs_embeds=embeds,
+                attention_mask={"full_attention": self.batch["mask"]},
+                position_ids=self.batch["positions"],
+                use_cache=False,
+                output_hidden_states=True,
+            ).hidden_states[layer]
+            normed: Tensor = inner.language_model.layers[layer].input_layernorm(seen)
+        return normed
+
+    def telling(self, layer: int, wanted: Tensor) -> Tensor:
+        """Fit weights and a last bias [D + 1] that give about 1 for the wanted tokens [B, n] and 0 for all others."""
+        rows = self.of(layer)
+        return tell_apart(rows[wanted & self.real], rows[~wanted & self.real])
 
 
 def start_circuits(
-    model: LlavaOnevisionForConditionalGeneration, features: Tensor, readers: Sequence[tuple[Tensor, int]]
+    model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], readers: Sequence[tuple[Tensor, int]]
 ) -> None:
-    """Set the circuits.
+    """Set the heads.
 
-    features: visual tokens [n, D].  readers: stage one's linear heads [m, D], each with how many of its directions are
-    carried.
+    batch: collated contexts to fit the gates on.  readers: stage one's linear heads [m, D], the first that of place,
+    each with how many of its directions are carried.
     """
     words = vocabulary()
-    clock = [words.index(f":{n:02d}") for n in range(60)] + [words.index(str(n)) for n in range(60)]
-    with torch.no_grad():
-        table = model.get_input_embeddings().weight
-        names = table[[words.index(name) for name in NAMES]]
-        layers = model.model.language_model.layers
-        dim = layers[0].self_attn.head_dim
-        others = torch.ones(len(table), dtype=torch.bool)
-        others[clock] = False
-        attributes = shared(readers, dim)
-        times = leading(table[clock] - table[clock].mean(0), dim)
-        for number, carried in ((0, attributes), (1, times)):
-            layer = layers[number]
-            norm = layer.input_layernorm
-            match(layer.self_attn, dim, names, tell_apart(norm(features), norm(table)))
-            carry(layer.self_attn, dim, 0, carried)
-        things = [words.index(name) for name in SPRITES]
-        rest = torch.ones(len(table), dtype=torch.bool)
-        rest[things] = False
-        lookup = tell_apart(norm(table[things]), norm(torch.cat((table[rest], features))))
-        for key_head, carried in ((0, attributes), (1, times)):
-            attend_marked(layers[2].self_attn, dim, key_head, lookup)
-            carry(layers[2].self_attn, dim, key_head, carried)
-        first = layers[0]
-        telling = tell_apart(
-            first.input_layernorm(table[clock]), first.input_layernorm(torch.cat((table[others], features)))
-        )
-        attend_near(first.self_attn, dim, telling)
-        carry(first.self_attn, dim, 1, times)
+    inner = model.model
+    for layer in inner.language_model.layers:
+        for write in (layer.self_attn.o_proj, layer.mlp.down_proj):
+            nn.init.zeros_(write.weight)
+    table = inner.get_input_embeddings().weight.data
+    names = table[[words.index(name) for name in NAMES]]
+    attributes = shared(readers)
+    place = leading(readers[0][0], 4)
+    free = spare(torch.cat((names, attributes)), batch["features"].float(), NUMBERS + 10)
+    times, earlier, motion, flag, mark = free.split((NUMBERS, 4, 4, 1, 1))
+    set_clock(table, times)
+    table[[words.index(name) for name in SPRITES]] += MARK * mark  # tells nouns from what looks like them
+    called = leading(names - names.mean(0), 64)
+    inputs = Inputs(model, batch)
+    kinds = inputs.classes
+
+    def gated(layer: int, key_head: int, nats: float, wanted: Tensor) -> Head:
+        return Head(model, layer, key_head).gate(nats, inputs.telling(layer, wanted))
+
+    seen = inputs.telling(0, kinds.visual)
+    stamps = inputs.telling(0, kinds.number), inputs.telling(0, kinds.colon)
+    beside = attributes + attributes @ place.T @ earlier  # the place a second time, apart from one's own
+    Head(model, 0, 0).gate(7, seen).match(names).carry(attributes, beside * 0.1)
+    Head(model, 0, 1).gate(60, *stamps, asking=seen).nearest().carry(times, times * 0.1)
+    seen = inputs.telling(1, kinds.visual)
+    Head(model, 1, 0).gate(7, seen).match(names, 1.5 * MATCH).carry(times, times * 0.1)
+    Head(model, 1, 1).gate(7, seen).match(names, 1.5 * MATCH).carry(earlier, motion * 0.1)
+    with_motion = torch.cat((attributes[:-4], motion))
+    gated(2, 0, 20, kinds.noun).carry(with_motion, with_motion * 0.1)
+    gated(2, 1, 20, kinds.noun).carry(times, times * 0.1)
+    gated(3, 0, 20, kinds.noun).carry(called, called * 0.1)
+    joint = inputs.telling(3, kinds.joint)
+    Head(model, 3, 1).gate(7, joint).nearest().carry(joint[None, :-1], flag, float(joint[-1]))
+    gated(4, 0, 20, kinds.visual).match(names, 3 * MATCH).earliest().carry(called, called * 0.3)
+    side = table[words.index("after")] - table[words.index("before")]
+    gated(5, 0, 20, kinds.noun).match(names, 4 * MATCH).carry(flag, side[None] * 0.1, -0.5)
 
 
-def match(attention: torch.nn.Module, dim: int, names: Tensor, telling: Tensor) -> None:
-    """Make key head 0 and its query heads match names among what `telling` [D + 1] marks."""
-    gate = dim // 2 - 1  # the slowest channel
-    slow = torch.arange(dim // 2 * 9 // 16, gate)
-    channels = torch.cat((slow, slow + dim // 2))
-    _, size, axes = torch.linalg.svd(names - names.mean(0))
-    size, axes = size[: len(channels)], axes[: len(channels)]
-    rows = torch.randn(dim, names.shape[1]) * 0.01
-    rows[channels] = axes / (size / size[-1]).sqrt()[:, None] * MATCH_GAIN  # half whitened
-    attention.k_proj.weight[:dim] = rows
-    attention.k_proj.bias[:dim] = 0
-    attention.k_proj.weight[gate] = GATE_KEY * telling[:-1]
-    attention.k_proj.bias[gate] = GATE_KEY * telling[-1]
-    for head in heads_of(attention, 0):
-        attention.q_proj.weight[head * dim : (head + 1) * dim] = rows
-        attention.q_proj.bias[head * dim : (head + 1) * dim] = 0
-        attention.q_proj.weight[head * dim + gate] = 0
-        attention.q_proj.bias[head * dim + gate] = GATE_QUERY
+def set_clock(table: Tensor, basis: Tensor) -> None:
+    """Give the numbers of the clock rows of their own, along `basis` [60, D]; n + 30 is the opposite of n."""
+    words, half = vocabulary(), NUMBERS // 2
+    for number in range(NUMBERS):
+        sign = 1.0 if number < half else -1.0
+        table[words.index(str(number))] = sign * basis[number % half]
+        table[words.index(f":{number:02d}")] = sign * basis[half + number % half]
 
 
-def attend_marked(attention: torch.nn.Module, dim: int, key_head: int, telling: Tensor) -> None:
-    """Make a key head and its query heads attend to what `telling` [D + 1] marks, wherever it stands."""
-    gate = dim // 2 - 1
-    first = key_head * dim
-    attention.k_proj.weight[first + gate] = GATE_KEY * telling[:-1]
-    attention.k_proj.bias[first + gate] = GATE_KEY * telling[-1]
-    for head in heads_of(attention, key_head):
-        attention.q_proj.weight[head * dim + gate] = 0
-        attention.q_proj.bias[head * dim + gate] = GATE_QUERY
-
-
-def attend_near(attention: torch.nn.Module, dim: int, telling: Tensor) -> None:
-    """Make key head 1 and its query heads attend to the nearest of what `telling` [D + 1] marks."""
-    gate, middling = dim // 2 - 1, slice(6, 13)
-    key = torch.randn(dim, telling.shape[0] - 1) * 0.01
-    key[gate] = GATE_KEY * telling[:-1]
-    bias = torch.zeros(dim)
-    bias[gate] = GATE_KEY * telling[-1]
-    bias[middling] = NEAR
-    attention.k_proj.weight[dim : 2 * dim] = key
-    attention.k_proj.bias[dim : 2 * dim] = bias
-    for head in heads_of(attention, 1):
-        attention.q_proj.weight[head * dim : (head + 1) * dim] = torch.randn(dim, telling.shape[0] - 1) * 0.01
-        attention.q_proj.bias[head * dim : (head + 1) * dim] = 0
-        attention.q_proj.bias[head * dim : (head + 1) * dim][middling] = NEAR
-        attention.q_proj.bias[head * dim + gate] = GATE_QUERY
-
-
-def carry(attention: torch.nn.Module, dim: int, key_head: int, basis: Tensor) -> None:
-    """Make a key head's values carry the subspace of `basis` [dim, D] to where its query heads write."""
-    attention.v_proj.weight[key_head * dim : (key_head + 1) * dim] = basis
-    attention.v_proj.bias[key_head * dim : (key_head + 1) * dim] = 0
-    heads = heads_of(attention, key_head)
-    for head in heads:
-        attention.o_proj.weight[:, head * dim : (head + 1) * dim] = basis.T * (CARRIED / len(heads))
-
-
-def heads_of(attention: torch.nn.Module, key_head: int) -> range:
-    """List the query heads that share a key head."""
-    group = attention.num_key_value_groups
-    return range(key_head * group, (key_head + 1) * group)
+def spare(used: Tensor, features: Tensor, count: int) -> Tensor:
+    """Find `count` orthonormal directions [count, D] apart from the rows `used` [m, D], where features [n, D] vary least."""
+    _, size, axes = torch.linalg.svd(used, full_matrices=True)
+    rank = int((size > 1e-3 * size[0]).sum())
+    left = axes[rank:]  # [D - rank, D]
+    _, _, within = torch.linalg.svd(features @ left.T, full_matrices=True)
+    found: Tensor = (within @ left)[-count:]
+    return found
 
 
 def leading(rows: Tensor, count: int) -> Tensor:
@@ -140,10 +228,10 @@ def leading(rows: Tensor, count: int) -> Tensor:
     return torch.linalg.svd(rows.float(), full_matrices=False)[2][:count]
 
 
-def shared(readers: Sequence[tuple[Tensor, int]], count: int) -> Tensor:
+def shared(readers: Sequence[tuple[Tensor, int]]) -> Tensor:
     """Give an orthonormal basis [count, D] with room for every reader: pairs of rows [m, D] and its directions."""
     chosen = torch.cat([leading(rows - rows.mean(0), most) for rows, most in readers])
-    basis: Tensor = torch.linalg.qr(chosen.T)[0].T[:count]
+    basis: Tensor = torch.linalg.qr(chosen.T)[0].T
     return basis
 
 

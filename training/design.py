@@ -87,6 +87,7 @@ def build_config() -> LlavaOnevisionConfig:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokens.index("<|im_end|>"),

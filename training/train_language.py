@@ -25,11 +25,11 @@ from .circuits import start_circuits
 from .contexts import IGNORED, Writer, collate
 from .design import build_model, build_tokenizer, vocabulary
 from .scenes import fill_bank, load_bank
-from .vision import HEADS, NAMES, ahead
+from .vision import NAMES, ahead
 
 LENGTHS = (1, 2, 4, 7, 11, 16, 22)
 BAR = 0.86
-CARRIED = {"colour": 7, "place": 8, "count": 4, "neighbour": 25, "word": 20}  # directions, 64 in all
+CARRIED = {"place": 8, "colour": 7, "count": 4, "word": 20, "neighbour": 25}  # directions, 64 in all
 
 
 def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> None:
@@ -45,6 +45,13 @@ def load_vision(model: LlavaOnevisionForConditionalGeneration, out: Path) -> Non
         last.weight.mul_(factor)
         last.bias.mul_(factor)
         model.model.image_newline.normal_(0, float(table.std()))
+
+
+def begin(model: LlavaOnevisionForConditionalGeneration, writer: Writer, out: Path) -> None:
+    """Set the circuits that stage two starts from."""
+    read = load_file(out / "vision.safetensors")
+    readers = [(read[f"labels.heads.{name}.weight"], most) for name, most in CARRIED.items()]
+    start_circuits(model, collate([writer.sample(7, 8) for _ in range(48)]), readers)
 
 
 def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -84,10 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--scenes", type=int, default=16_000)
-    parser.add_argument("--tokens", type=int, default=9_000, help="tokens per step, about")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--muon-rate", type=float, default=4e-3)
-    parser.add_argument("--level-minutes", type=float, default=5.0, help="lengthen after so long all the same")
+    parser.add_argument("--tokens", type=int, default=4_200, help="tokens per step, about")
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--muon-rate", type=float, default=2.2e-3)
+    parser.add_argument("--level-minutes", type=float, default=3.5, help="lengthen after so long all the same")
     parser.add_argument("--fresh-schedule", action="store_true", help="count the rates from this start, not the first")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=Path, help="a finished model folder to train on from, in place of stage one")
@@ -105,15 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
         level, spent = saved["level"], saved["minutes"]
-    elif args.start is None:
-        probe = fill_bank(model, 60, 98)
-        width = model.config.text_config.hidden_size
-        read = load_file(args.out / "vision.safetensors")
-        readers = [(read[f"labels.heads.{name}.weight"], CARRIED[name]) for name in HEADS]
-        start_circuits(model, torch.cat([f.features.float().reshape(-1, width) for f in probe]), readers)
     clock = time.monotonic()
     bank = load_bank(model, args.scenes, args.seed, args.out)
     print(f"bank of {len(bank)} scenes in {time.monotonic() - clock:.0f} s", flush=True)
+    if args.start is None and not file.exists():
+        begin(model, Writer(bank, tokenizer, args.seed), args.out)
     model.model.vision_tower.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(False)
     table = model.get_input_embeddings().weight
@@ -128,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         while True:
             top = state["level"]
             level = top if writer.rng.random() < 0.7 else int(writer.rng.integers(top + 1))
-            frames, questions = LENGTHS[level], 6 + 2 * (LENGTHS[level] > 2)
+            frames, questions = LENGTHS[level], 6 if level == 0 else 10
             count = max(4, args.tokens // (16 + frames * 13 + questions * 18))
             samples = [writer.sample(frames, questions) for _ in range(count)]
             yield level, samples, collate(samples)
