@@ -13,16 +13,17 @@ hour.  So every block starts as the identity (what attention and MLP write is ze
 | 2 | 0, 1 | any token of a question -> its nouns | all that; the time |
 | 3 | 0 | any token of a question -> its nouns | their names |
 | 3 | 1 | second noun of an order question -> the word before it (or, before, after) | that there is one |
-| 4 | 0 | any token of a question -> the earliest visual token of any noun's name | that name |
-| 5 | 0 | any token of a question -> the noun of that name | whether it is the second: "before" or "after" |
+| 4 | 0 | any token of a question -> visual tokens of its nouns' names, early ones rather | names |
+| 4 | 1 | any token of a question -> the last visual tokens | names |
+| 5 | 0 | any token of a question -> the noun of such a name | whether it is the second: "before" or "after" |
 
 Names are matched in slow rotary channels alone: turned by the distance between question and frame, fast ones would
 match nothing.  Middling channels serve "the nearest", slower ones "the earliest".  One channel gates what is attended
-to at all; its weights are fitted to tell that class of tokens apart at the layer's real input.
+to at all, by marks: directions that nothing else uses, added to the embeddings of nouns, of the clock and of
+joining words, and by the projector's bias to every visual token.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,24 +35,16 @@ from .design import vocabulary
 from .vision import NAMES
 
 MATCH = 1.5
-NEAR = 6.0
-MARK = 0.7
+NEAR, RECENT = 6.0, 5.0
+MARK, MARK_SEEN = 0.7, 9.0  # as it is added, and about as a layer's norm shows it
 EARLY = 11.0
 EARLY_PHASE = -0.9  # radians: the bias grows with the distance, nearly evenly, over some 450 tokens
 GATES = (31, 63)  # the slowest of 32, and its other half
-SLOW, MIDDLING, LATE = slice(15, 31), slice(4, 9), slice(12, 14)
+SLOW, MIDDLING, BROAD, LATE = slice(15, 31), slice(4, 9), slice(7, 11), slice(12, 14)
 NUMBERS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """Say of tokens [B, n]: stand in the video, begin or go on with a time, name a thing asked about, join two."""
-
-    visual: Tensor
-    number: Tensor
-    colon: Tensor
-    noun: Tensor
-    joint: Tensor
+HOURS_AND_MINUTES = tuple(str(number) for number in range(NUMBERS))
+COLONS = tuple(f":{number:02d}" for number in range(NUMBERS))
+CLOCK = (*HOURS_AND_MINUTES, *COLONS)
 
 
 class Head:
@@ -62,23 +55,25 @@ class Head:
         self.dim = self.attention.head_dim
         self.key = slice(key_head * self.dim, (key_head + 1) * self.dim)
         group = self.attention.num_key_value_groups
-        self.queries = [slice(h * self.dim, (h + 1) * self.dim) for h in range(key_head * group, (key_head + 1) * group)]
+        self.queries = [
+            slice(h * self.dim, (h + 1) * self.dim) for h in range(key_head * group, (key_head + 1) * group)
+        ]
         width = self.attention.o_proj.weight.shape[0]
         self.q = torch.randn(group, self.dim, width) * 0.01
         self.q_bias = torch.zeros(group, self.dim)
         self.k, self.k_bias = torch.randn(self.dim, width) * 0.01, torch.zeros(self.dim)
 
-    def gate(self, nats: float, *telling: Tensor, asking: Tensor | None = None) -> "Head":
-        """Score what `telling` [D + 1] marks higher by so many nats than the rest; one mark for all queries, or each.
+    def gate(self, nats: float, *marks: Tensor, asking: Tensor | None = None) -> "Head":
+        """Score what bears a mark [D] higher by so many nats than the rest; one mark for all queries, or one for each.
 
-        asking: what marks the tokens that attend so; without, all do.
+        asking: the mark of the tokens that attend so; without, all do.
         """
         even = (nats * self.dim**0.5) ** 0.5
-        for number, (mark, channel) in enumerate(zip(telling, GATES, strict=False)):
-            query = slice(None) if len(telling) == 1 else number
-            self.q[query, channel] = 0 if asking is None else even * asking[:-1]
-            self.q_bias[query, channel] = even if asking is None else even * asking[-1]
-            self.k[channel], self.k_bias[channel] = even * mark[:-1], even * mark[-1]
+        for number, (mark, channel) in enumerate(zip(marks, GATES, strict=False)):
+            query = slice(None) if len(marks) == 1 else number
+            self.q[query, channel] = 0 if asking is None else even * asking / MARK_SEEN
+            self.q_bias[query, channel] = even if asking is None else 0
+            self.k[channel], self.k_bias[channel] = even * mark / MARK_SEEN, 0
         return self
 
     def match(self, names: Tensor, gain: float = MATCH) -> "Head":
@@ -93,6 +88,11 @@ class Head:
     def nearest(self) -> "Head":
         """Prefer what is near, before all else."""
         self.q_bias[:, MIDDLING] = self.k_bias[MIDDLING] = NEAR
+        return self
+
+    def recent(self) -> "Head":
+        """Prefer the last frame or two, evenly."""
+        self.q_bias[:, BROAD] = self.k_bias[BROAD] = RECENT
         return self
 
     def earliest(self) -> "Head":
@@ -117,53 +117,13 @@ class Head:
                 a.o_proj.weight[:, query][:, : len(read)] = write.T / len(self.queries)
 
 
-class Inputs:
-    """The real inputs of layers, normed, of some contexts: what the gates are fitted on."""
-
-    def __init__(self, model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> None:
-        self.model, self.batch = model, batch
-        words = vocabulary()
-        ids, asked = batch["ids"], batch["part"] >= 0
-
-        def any_of(tokens: Iterable[str]) -> Tensor:
-            return torch.isin(ids, torch.tensor([words.index(token) for token in tokens]))
-
-        number, colon = (any_of(form.format(n) for n in range(NUMBERS)) for form in ("{}", ":{:02d}"))
-        joint = any_of(("or", "before", "after"))
-        self.real = batch["mask"][:, 0].sum(1) > 1
-        self.classes = Classes(ids == -1, number & ~asked, colon & ~asked, any_of(SPRITES) & asked, joint & asked)
-
-    def of(self, layer: int) -> Tensor:
-        """Give the normed input of a layer, [B, n, D]."""
-        ids = self.batch["ids"]
-        inner = self.model.model
-        with torch.no_grad():
-            embeds = inner.get_input_embeddings()(ids.clamp(min=0)).clone()
-            embeds[ids == -1] = self.batch["features"].float()
-            embeds[ids == -2] = inner.image_newline
-            seen = inner.language_model(
-                inputs_embeds=embeds,
-                attention_mask={"full_attention": self.batch["mask"]},
-                position_ids=self.batch["positions"],
-                use_cache=False,
-                output_hidden_states=True,
-            ).hidden_states[layer]
-            normed: Tensor = inner.language_model.layers[layer].input_layernorm(seen)
-        return normed
-
-    def telling(self, layer: int, wanted: Tensor) -> Tensor:
-        """Fit weights and a last bias [D + 1] that give about 1 for the wanted tokens [B, n] and 0 for all others."""
-        rows = self.of(layer)
-        return tell_apart(rows[wanted & self.real], rows[~wanted & self.real])
-
-
 def start_circuits(
-    model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor], readers: Sequence[tuple[Tensor, int]]
+    model: LlavaOnevisionForConditionalGeneration, features: Tensor, readers: Sequence[tuple[Tensor, int]]
 ) -> None:
     """Set the heads.
 
-    batch: collated contexts to fit the gates on.  readers: stage one's linear heads [m, D], the first that of place,
-    each with how many of its directions are carried.
+    features: visual tokens [n, D].  readers: stage one's linear heads [m, D], the first that of place, each with how
+    many of its directions are carried.
     """
     words = vocabulary()
     inner = model.model
@@ -174,34 +134,34 @@ def start_circuits(
     names = table[[words.index(name) for name in NAMES]]
     attributes = shared(readers)
     place = leading(readers[0][0], 4)
-    free = spare(torch.cat((names, attributes)), batch["features"].float(), NUMBERS + 10)
-    times, earlier, motion, flag, mark = free.split((NUMBERS, 4, 4, 1, 1))
+    free = spare(torch.cat((names, attributes)), features, NUMBERS + 14)
+    times, earlier, motion, marks = free.split((NUMBERS, 4, 4, 6))
+    flag, noun, seen, number, colon, joint = marks
     set_clock(table, times)
-    table[[words.index(name) for name in SPRITES]] += MARK * mark  # tells nouns from what looks like them
+    inner.multi_modal_projector.linear_2.bias.data += MARK * seen
+    for mark, tokens in (
+        (noun, SPRITES),
+        (number, HOURS_AND_MINUTES),
+        (colon, COLONS),
+        (joint, ("or", "before", "after")),
+    ):
+        table[[words.index(token) for token in tokens]] += MARK * mark
     called = leading(names - names.mean(0), 64)
-    inputs = Inputs(model, batch)
-    kinds = inputs.classes
 
-    def gated(layer: int, key_head: int, nats: float, wanted: Tensor) -> Head:
-        return Head(model, layer, key_head).gate(nats, inputs.telling(layer, wanted))
-
-    seen = inputs.telling(0, kinds.visual)
-    stamps = inputs.telling(0, kinds.number), inputs.telling(0, kinds.colon)
     beside = attributes + attributes @ place.T @ earlier  # the place a second time, apart from one's own
     Head(model, 0, 0).gate(7, seen).match(names).carry(attributes, beside * 0.1)
-    Head(model, 0, 1).gate(60, *stamps, asking=seen).nearest().carry(times, times * 0.1)
-    seen = inputs.telling(1, kinds.visual)
-    Head(model, 1, 0).gate(7, seen).match(names, 1.5 * MATCH).carry(times, times * 0.1)
-    Head(model, 1, 1).gate(7, seen).match(names, 1.5 * MATCH).carry(earlier, motion * 0.1)
+    Head(model, 0, 1).gate(60, number, colon, asking=seen).nearest().carry(times, times * 0.1)
+    Head(model, 1, 0).gate(14, seen).match(names, 1.5 * MATCH).carry(times, times * 0.1)
+    Head(model, 1, 1).gate(14, seen).match(names, 1.5 * MATCH).carry(earlier, motion * 0.1)
     with_motion = torch.cat((attributes[:-4], motion))
-    gated(2, 0, 20, kinds.noun).carry(with_motion, with_motion * 0.1)
-    gated(2, 1, 20, kinds.noun).carry(times, times * 0.1)
-    gated(3, 0, 20, kinds.noun).carry(called, called * 0.1)
-    joint = inputs.telling(3, kinds.joint)
-    Head(model, 3, 1).gate(7, joint).nearest().carry(joint[None, :-1], flag, float(joint[-1]))
-    gated(4, 0, 20, kinds.visual).match(names, 3 * MATCH).earliest().carry(called, called * 0.3)
+    Head(model, 2, 0).gate(30, noun).carry(with_motion, with_motion * 0.1)
+    Head(model, 2, 1).gate(30, noun).carry(times, times * 0.1)
+    Head(model, 3, 0).gate(30, noun).carry(called, called * 0.1)
+    Head(model, 3, 1).gate(20, joint).nearest().carry(joint[None] / MARK_SEEN, flag[None])
+    Head(model, 4, 0).gate(30, seen).match(names, 3 * MATCH).earliest().carry(called, called * 0.3)
+    Head(model, 4, 1).gate(30, seen).recent().carry(called, called * 0.1)
     side = table[words.index("after")] - table[words.index("before")]
-    gated(5, 0, 20, kinds.noun).match(names, 4 * MATCH).carry(flag, side[None] * 0.1, -0.5)
+    Head(model, 5, 0).gate(40, noun).match(names, 4 * MATCH).carry(flag[None] / MARK_SEEN, side[None] * 0.3, -0.5)
 
 
 def set_clock(table: Tensor, basis: Tensor) -> None:
@@ -214,7 +174,7 @@ def set_clock(table: Tensor, basis: Tensor) -> None:
 
 
 def spare(used: Tensor, features: Tensor, count: int) -> Tensor:
-    """Find `count` orthonormal directions [count, D] apart from the rows `used` [m, D], where features [n, D] vary least."""
+    """Find orthonormal directions [count, D] apart from the rows `used` [m, D], where features [n, D] are least."""
     _, size, axes = torch.linalg.svd(used, full_matrices=True)
     rank = int((size > 1e-3 * size[0]).sum())
     left = axes[rank:]  # [D - rank, D]
@@ -233,13 +193,3 @@ def shared(readers: Sequence[tuple[Tensor, int]]) -> Tensor:
     chosen = torch.cat([leading(rows - rows.mean(0), most) for rows, most in readers])
     basis: Tensor = torch.linalg.qr(chosen.T)[0].T
     return basis
-
-
-def tell_apart(these: Tensor, those: Tensor, ridge: float = 20.0) -> Tensor:
-    """Fit weights and a last bias [D + 1] that give about 1 for `these` [n, D] and 0 for `those` [m, D]."""
-    rows = torch.cat((these, those))
-    rows = torch.cat((rows, torch.ones(len(rows), 1)), dim=1)
-    wanted = torch.cat((torch.ones(len(these)), torch.zeros(len(those))))
-    weight = torch.cat((torch.ones(len(these)), torch.full((len(those),), len(these) / len(those))))
-    weighted = (rows * weight[:, None]).T
-    return torch.linalg.solve(weighted @ rows + ridge * torch.eye(rows.shape[1]), weighted @ wanted)
