@@ -19,6 +19,7 @@ from onlooker.bench.questions import NOT_SEEN, Kind, clock_of, fact, kinds_of, o
 from onlooker.bench.stage import Scene
 
 from .design import SYSTEM_PROMPT
+from .phrases import phrase
 from .scenes import Filmed
 
 WINDOWS = (4, 17)
@@ -195,33 +196,37 @@ class Writer:
             for i, w in zip(ids, words, strict=True)
         ]
 
+    def word(self, kind: Kind, x: str = "", y: str = "") -> str:
+        """Word a question: half as the bench does, half freely."""
+        return wording(self.rng, kind, x, y) if self.rng.random() < 0.5 else phrase(self.rng, kind, x, y)
+
     def ask(self, told: list[tuple[Scene, int, int]]) -> tuple[Kind, str, str]:
         """Ask one question that the context answers (or, now and then, does not)."""
         rng = self.rng
         events = [entry for entry in told if entry[0].kind not in ("busy", "empty")]
         used = {actor.sprite for scene, _, _ in told for actor in scene.actors}
         pick = rng.random()
-        if pick < 0.10 or not events:
-            return "present", wording(rng, "present"), things_of(told[-1][0])
-        if pick < 0.17 or pick > 0.96:
+        if pick < 0.14 or not events:
+            return "present", self.word("present"), things_of(told[-1][0])
+        if pick < 0.20 or pick > 0.96:
             absent = str(rng.choice([name for name in SPRITES if name not in used]))
-            if pick < 0.17:
-                return "presence", wording(rng, "presence", absent), "no"
+            if pick < 0.20:
+                return "presence", self.word("presence", absent), "no"
             kind: Kind = ("place", "colour", "neighbour", "motion", "count", "text", "when")[int(rng.integers(7))]
-            return kind, wording(rng, kind, absent), NOT_SEEN
-        if pick < 0.33 and len(events) > 1:
+            return kind, self.word(kind, absent), NOT_SEEN
+        if pick < 0.36 and len(events) > 1:
             first, second = sorted(rng.choice(len(events), 2, replace=False).tolist())
             x_first = bool(rng.integers(2))
             x, y = (first, second) if x_first else (second, first)
             name_x, name_y = (str(rng.choice([a.sprite for a in events[n][0].actors])) for n in (x, y))
-            text = wording(rng, "order", name_x, name_y)
+            text = self.word("order", name_x, name_y)
             return "order", text, order_answer(text, name_x, name_y, x_first)
         scene, began, _ = events[int(rng.integers(len(events)))]
         kinds = kinds_of(scene)
-        weights = np.array([0.6, 0.8, 0.9, *[2.2] * (len(kinds) - 3)])
+        weights = np.array([0.6, 0.8, 0.9, *[8.0 if scene.kind == "move" else 2.2] * (len(kinds) - 3)])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         actor = int(rng.integers(len(scene.actors)))
-        text = wording(rng, kind, scene.actors[actor].sprite)
+        text = self.word(kind, scene.actors[actor].sprite)
         return kind, text, f"at {clock_of(began)}" if kind == "when" else fact(scene, kind, actor)
 
 
