@@ -78,6 +78,7 @@ class Writer:
         self.bank = bank
         self.tokenizer = tokenizer
         self.rng = np.random.default_rng([0x7EA3, seed])
+        self.free = 0.5
         self.cache: dict[str, list[int]] = {}
         self.unknown = tokenizer.unk_token_id
         self.plain = set(tokenizer.get_vocab()) - set(SPRITES)
@@ -197,8 +198,8 @@ class Writer:
         ]
 
     def word(self, kind: Kind, x: str = "", y: str = "") -> str:
-        """Word a question: half as the bench does, half freely."""
-        return wording(self.rng, kind, x, y) if self.rng.random() < 0.5 else phrase(self.rng, kind, x, y)
+        """Word a question: as the bench does, or freely, a share `free` of them."""
+        return phrase(self.rng, kind, x, y) if self.rng.random() < self.free else wording(self.rng, kind, x, y)
 
     def ask(self, told: list[tuple[Scene, int, int]]) -> tuple[Kind, str, str]:
         """Ask one question that the context answers (or, now and then, does not)."""

@@ -29,7 +29,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "[has|had] [a|the|any] {x} [ever|] [appeared|been there|been seen|come|passed]",
     ),
     "place": (
-        ("[where|in which place|at which place|at what place|in what part|on which side|in which corner] "
+        ("[where|in which place|at which place|at what place|at which position|at what position|"
+        "at what side|at which spot|in what spot|in what part|on which side|on what side|in which corner|"
+        "in what corner] "
         "[was|is|did you see|did you find|could you see|have you seen] the {x} [located|standing|placed|shown|]"),
         "what [was|is] the [place|spot|position|location|corner|side] of the {x}",
         ("[which|what] [part|place|spot|corner|side|position] [of the picture|of the screen|of the scene|] "

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=4_200, help="tokens per step, about")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--muon-rate", type=float, default=2.2e-3)
-    parser.add_argument("--level-minutes", type=float, default=3.5, help="lengthen after so long all the same")
+    parser.add_argument("--level-minutes", type=float, default=4.5, help="lengthen after so long all the same")
     parser.add_argument("--fresh-schedule", action="store_true", help="count the rates from this start, not the first")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=Path, help="a finished model folder to train on from, in place of stage one")
@@ -139,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             top = state["level"]
             level = top if writer.rng.random() < 0.7 else int(writer.rng.integers(top + 1))
             frames, questions = LENGTHS[level], 10
+            writer.free = 0.5 * top / (len(LENGTHS) - 1)  # its words first, then many more
             count = max(4, args.tokens // (16 + frames * 13 + questions * 18))
             samples = [writer.sample(frames, questions) for _ in range(count)]
             yield level, samples, collate(samples)

@@ -1,4 +1,4 @@
-"""Train stage one: python -m training.train_vision --minutes 20 --out runs/pocket."""
+"""Train stage one: python -m training.train_vision --minutes 52 --out runs/pocket."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from .vision import NAMES, Labels, ahead, batches, disturb, see, sine_cosine
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--minutes", type=float, default=52)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
