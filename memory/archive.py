@@ -90,6 +90,11 @@ class Archive:
         return self._forgotten
 
     @property
+    def last_id(self) -> int | None:
+        """Id of the newest block that was taken in, None before the first."""
+        return self._ids[-1] if self._ids else None
+
+    @property
     def block_ids(self) -> tuple[int, ...]:
         """Ids of all remembered blocks, in time order."""
         return tuple(self._entries)

@@ -71,6 +71,11 @@ class TokenIndex:
         """Number of shards."""
         return len(self._shards)
 
+    @property
+    def last_id(self) -> int:
+        """Id of the newest block that was added, -1 before the first."""
+        return self._last_id
+
     def add(self, block_id: int, vectors: NDArray[np.floating], span_us: tuple[int, int]) -> None:
         """Index the token vectors [n, dim] of a block; n may be 0.  Raises RecallError unless block ids rise."""
         if block_id <= self._last_id:

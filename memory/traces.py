@@ -101,6 +101,8 @@ class Traces:
         return [*self.keys.values(), *([self.features] if self.features is not None else [])]
 
     def _add(self, trace: Trace, block: KVBlock, vectors: NDArray[np.float32]) -> None:
+        if trace.index.last_id == block.block_id:
+            return  # a call that was interrupted got as far as here
         trace.index.add(block.block_id, vectors, block.span_us)
         step = -(-len(vectors) // self._moment_rows) or 1
         trace.moments.add(vectors[::step])

@@ -187,8 +187,14 @@ class Ingest:
         return _Chunk(blocks, parts, seen, state, len(tokens))
 
     def _keep(self, chunk: _Chunk) -> None:
-        """Hand a chunk to the window and the archive, in place of the frames that waited."""
+        """Hand a chunk to the window and the archive, in place of the frames that waited.
+
+        Blocks that an interrupted call stored already are not stored twice.
+        """
+        stored = self.archive.last_id
         for block, part, item in zip(chunk.blocks, chunk.parts, chunk.seen, strict=True):
+            if stored is not None and block.block_id <= stored:
+                continue
             self.archive.append(block, part.features, item.thumbnail)
         self.window.push(chunk.blocks)
         self._encoded.extend(chunk.seen)

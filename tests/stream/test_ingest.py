@@ -187,6 +187,37 @@ def test_a_chunk_that_fails_leaves_everything_as_it_was(
     assert_same(ingest.archive, feed(tiny_backbone, frames).archive)
 
 
+@pytest.mark.parametrize("place", ["archive.append", "traces._add"])
+def test_an_interrupt_while_a_chunk_is_stored_loses_nothing(
+    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    whole = feed(tiny_backbone, frames)
+    ingest = feed(tiny_backbone, ())
+    owner, name = (ingest.archive, "append") if place == "archive.append" else (ingest.archive.traces, "_add")
+    real, calls, interrupted = getattr(owner, name), 0, 0
+
+    def fails_now_and_then(*words: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls % 4 == 3:
+            raise KeyboardInterrupt
+        return real(*words)
+
+    monkeypatch.setattr(owner, name, fails_now_and_then)
+    for frame in frames:
+        while True:
+            try:
+                ingest.see(frame)
+                break
+            except KeyboardInterrupt:
+                interrupted += 1
+    assert interrupted
+    assert ingest.report == whole.report
+    assert_same(ingest.archive, whole.archive)
+    for key_head, trace in ingest.archive.traces.keys.items():
+        assert len(trace.index) == len(whole.archive.traces.keys[key_head].index)
+
+
 def test_the_archive_obeys_its_cap(tiny_backbone: Backbone, frames: list[Frame]) -> None:
     ingest = feed(tiny_backbone, (), keyframes="all", recipe="none", archive_bytes=MIB)
     for number in range(400):
