@@ -14,20 +14,31 @@ _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
 ).split()
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "ninety": 90}
+_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
 _WORDS: dict[str, float] = (
     {word: float(value) for value, word in enumerate(_ONES)}
     | {word: float(value) for word, value in _TENS.items()}
-    | {f"{ten}-{one}": float(value + _ONES.index(one)) for ten, value in _TENS.items() for one in _ONES[1:10]}
+    | {
+        f"{ten}{joint}{one}": float(value + _ONES.index(one))
+        for ten, value in _TENS.items()
+        for one in _ONES[1:10]
+        for joint in "- "
+    }
     | {"a": 1.0, "an": 1.0, "half a": 0.5, "half an": 0.5, "a couple of": 2.0, "couple of": 2.0}
     | {"a few": 3.0, "few": 3.0, "several": 5.0, "one and a half": 1.5, "two and a half": 2.5}
 )
 _VAGUE = ("few", "several", "couple")
 
-_NUMBER = r"\d+(?:\.\d+)?|" + "|".join(sorted((re.escape(word) for word in _WORDS), key=len, reverse=True))
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?|" + "|".join(sorted((re.escape(word) for word in _WORDS), key=len, reverse=True))
 _UNIT = r"seconds?|secs?|minutes?|mins?|hours?|hrs?|days?"
-_LENGTH = rf"(?:(?P<number>{_NUMBER})[\s-]+)?(?P<unit>{_UNIT})\b"
-_AGO = rf"(?:\b(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})\s+ago\b)"
+_PART = rf"(?:{_NUMBER})[\s-]*(?:{_UNIT})\b"
+_MORE = rf"(?:(?:,? and|,)? {_PART}){{0,3}}(?: and a half\b)?"
+_WHOLE = rf"\b(?P<length>{_PART}{_MORE})"
+_LENGTH = rf"(?P<length>(?:{_PART}|(?:{_UNIT})\b){_MORE})"  # the first number may be left out: "the last hour"
+_AGO = rf"{_WHOLE} ago\b"
+# What makes the length after it but the end of a longer one: "a hundred and", "three quarters of", "10-", "1,", "1h".
+_COUNT = rf"\d\w*|{_NUMBER}|{_UNIT}|hundred|thousand|dozen|half|quarters?"
+_CUT = rf"(?P<cut>\w (?:and|of) |\b(?:{_COUNT})(?: ?[.,/–-] ?| (?:(?:or|to) )?))??"
 _CLOCK = r"\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![:\d])(?!\s*[ap]\.?m\b)"
 _NEAR_US = 5 * _SECOND  # how far from "at 3:25" still counts
 
@@ -46,11 +57,14 @@ def parse_time(question: str, now_us: int, start_us: int = 0) -> TimeRange | Non
 
     now_us: stream time when the question was put.  start_us: stream time of the stream's first frame.  "N minutes
     ago" is taken with a tolerance of a fifth of its length, at least half its unit, because nobody means it exactly.
+    A length that is understood only at its end ("a hundred and ten minutes ago") is no phrase rather than a wrong one.
     """
     text = " ".join(question.lower().replace("’", "'").split())
     for pattern, read in _READERS:
         match = pattern.search(text)
         if match is not None:
+            if match.groupdict().get("cut") is not None:
+                return None
             since, until = read(match, now_us, start_us)
             return TimeRange(since, until, match.group(0))
     return None
@@ -95,15 +109,25 @@ Bounds = tuple[int | None, int | None]
 Reader = Callable[[re.Match[str], int, int], Bounds]
 
 
+def _parts(match: re.Match[str]) -> list[tuple[str, int]]:
+    """Take a length apart: [("an", 1 hour), ("20", 1 minute)] for "an hour and 20 minutes"."""
+    found = re.finditer(rf"(?:(?P<number>{_NUMBER})[\s-]*)?(?P<unit>{_UNIT})\b", match["length"])
+    return [(part["number"] or "a", _UNITS[part["unit"][0]]) for part in found]
+
+
 def _length(match: re.Match[str]) -> int:
-    word = match["number"]
-    number = 1.0 if word is None else _WORDS[word] if word in _WORDS else float(word)
-    return round(number * _UNITS[match["unit"][0]])
+    parts = _parts(match)
+    length = sum(round((_WORDS[word] if word in _WORDS else float(word)) * unit) for word, unit in parts)
+    return length + (parts[-1][1] // 2 if match["length"].endswith(" and a half") else 0)
+
+
+def _unit(match: re.Match[str]) -> int:
+    return min(unit for _, unit in _parts(match))
 
 
 def _ago(match: re.Match[str], now_us: int, start_us: int) -> Bounds:
-    length, unit = _length(match), _UNITS[match["unit"][0]]
-    vague = any(word in match["number"] for word in _VAGUE)
+    length, unit = _length(match), _unit(match)
+    vague = any(word in match["length"] for word in _VAGUE)
     slack = max(unit // 2, round(length * (0.5 if vague else 0.2)))
     return max(now_us - length - slack, start_us), min(now_us - length + slack, now_us)
 
@@ -131,7 +155,7 @@ def _at(match: re.Match[str], now_us: int, start_us: int) -> Bounds:
 
 
 def _mark(match: re.Match[str], now_us: int, start_us: int) -> Bounds:
-    moment, slack = start_us + _length(match), _UNITS[match["unit"][0]] // 2
+    moment, slack = start_us + _length(match), _unit(match) // 2
     return max(moment - slack, start_us), moment + slack
 
 
@@ -146,19 +170,16 @@ def _before(match: re.Match[str], now_us: int, start_us: int) -> Bounds:
 _READERS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
     (re.compile(pattern), read)
     for pattern, read in (
-        (rf"\b(?:more than|over|at least)\s+{_AGO}", _more_than_ago),
-        (rf"\b(?:less than|within|not more than|no more than)\s+{_AGO}", _less_than_ago),
-        (_AGO, _ago),
+        (rf"\b(?:more than|over|at least) {_AGO}", _more_than_ago),
+        (rf"\b(?:less than|within|not more than|no more than) {_AGO}", _less_than_ago),
+        (_CUT + _AGO, _ago),
         (rf"\b(?:in|within|during|over|for) (?:the )?(?:last|past|previous) {_LENGTH}", _less_than_ago),
         (rf"\b(?:in|within|during|over|for) the first {_LENGTH}", _first),
         (rf"\b(?:between|from) (?P<a>{_CLOCK}) (?:and|to|until|till) (?P<b>{_CLOCK})", _between),
         (rf"\b(?:since|after|from) (?P<a>{_CLOCK})", _after),
         (rf"\b(?:before|until|till) (?P<a>{_CLOCK})", _before),
         (rf"\bat (?:the )?{_LENGTH} mark\b", _mark),
-        (
-            rf"\b(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT}) in(?:to the (?:video|stream|recording))?(?=[\s,?.!]*$|,)",
-            _mark,
-        ),
+        (rf"{_CUT}{_WHOLE} in(?:to the (?:video|stream|recording))?(?=[\s,?.!]*$|,)", _mark),
         (rf"\b(?:at|around|about) (?P<a>{_CLOCK})", _at),
     )
 )

@@ -20,6 +20,20 @@ NOW = 2 * H
         ("what did you see twenty-five seconds ago", NOW - 30 * S, NOW - 20 * S),
         ("30 mins ago?", NOW - 36 * M, NOW - 24 * M),
         ("1.5 hours ago", NOW - 2 * H, NOW - H),
+        ("1 hour and 30 minutes ago", NOW - 108 * M, NOW - 72 * M),
+        ("1 hour 20 minutes ago", NOW - 96 * M, NOW - 64 * M),
+        ("1 hour, 5 minutes, and 30 seconds ago", NOW - 78 * M - 36 * S, NOW - 52 * M - 24 * S),
+        ("2 minutes and 30 seconds ago", NOW - 3 * M, NOW - 2 * M),
+        ("forty five minutes ago", NOW - 54 * M, NOW - 36 * M),
+        ("seventy minutes ago", NOW - 84 * M, NOW - 56 * M),
+        ("eighty-five seconds ago", NOW - 102 * S, NOW - 68 * S),
+        ("an hour and a half ago", NOW - 2 * H, NOW - H),
+        ("5minutes ago", NOW - 6 * M, NOW - 4 * M),
+        ("more than 1 hour and 10 minutes ago", None, NOW - 70 * M),
+        ("in the last hour and a half", NOW - 90 * M, None),
+        ("in the first 2 minutes and 30 seconds", 0, 150 * S),
+        ("what was shown 1 hour 20 minutes in?", 79 * M + 30 * S, 80 * M + 30 * S),
+        ("at the 1 hour 20 minute mark", 79 * M + 30 * S, 80 * M + 30 * S),
         ("a few minutes ago", NOW - 4 * M - 30 * S, NOW - 90 * S),
         ("what happened more than an hour ago?", None, NOW - H),
         ("was it less than 5 minutes ago?", NOW - 5 * M, None),
@@ -49,6 +63,27 @@ def test_phrases(question: str, since: int | None, until: int | None) -> None:
 )
 def test_no_phrase(question: str) -> None:
     assert parse_time(question, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        "a hundred and twenty minutes",
+        "two hundred twenty minutes",
+        "three quarters of an hour",
+        "1,5 hours",
+        "1/2 hour",
+        "10-15 minutes",
+        "five or ten minutes",
+        "1h 30 minutes",
+        "20 5 minutes",
+        "9" * 400 + " minutes",
+    ],
+)
+def test_a_length_that_is_only_half_understood_is_no_phrase(length: str) -> None:
+    assert parse_time(f"what was there {length} ago?", NOW) is None
+    assert parse_time(f"what was there {length} in?", NOW) is None
+    assert decide(f"what was there {length} ago?", NOW).history
 
 
 @given(st.text(max_size=60), st.integers(0, 10**13))
