@@ -7,22 +7,20 @@ hour.  So every block starts as the identity (what attention and MLP write is ze
 | layer | key head | attends from -> to | carries |
 | --- | --- | --- | --- |
 | 0 | 0 | noun -> visual tokens of that name | what stage one's linear heads read: place, colour, neighbour, ... |
-| 0 | 0 | visual token -> visual tokens of the same name, seen by then | the same, and where they were |
 | 0 | 1 | visual token -> the clock before its frame | the time |
-| 0 | 1 | second noun of an order question -> the word before it (or, before, after) | that it is the second |
 | 1 | 0 | noun -> visual tokens of that name | the time |
-| 1 | 1 | noun -> visual tokens of that name | where they are less where they were: motion |
-| 2 | 0 | any token of a question -> its nouns | what heads 0, 0 and 1, 1 found |
-| 2 | 1 | noun -> the earlier one of it and the nouns before it, by their times | its name; "before" or "after" |
-| 3 | 0 | any token of a question -> its nouns | the time |
-| 3 | 1 | any token of a question -> the last visual tokens | names |
-| 4 | 0 | any token of a question -> its second noun | what head 2, 1 found |
+| 1 | 1 | visual token -> visual tokens of the same name, seen by then | their place, beside its own: motion |
+| 2 | 0, 1 | any token of a question -> its nouns | all that; the time |
+| 3 | 0 | any token of a question -> its nouns | their names |
+| 3 | 1 | second noun of an order question -> the word before it (or, before, after) | that there is one |
+| 4 | 0 | any token of a question -> visual tokens of its nouns' names, early ones rather | names |
+| 4 | 1 | any token of a question -> the last visual tokens | names |
+| 5 | 0 | any token of a question -> the noun of such a name | whether it is the second: "before" or "after" |
 
 Names are matched in slow rotary channels alone: turned by the distance between question and frame, fast ones would
-match nothing.  Middling channels serve "the nearest".  One channel gates what is attended to at all, by marks:
-directions that nothing else uses, added to the embeddings of nouns, of the clock and of joining words, and by the
-projector's bias to every visual token.  Times compare in attention itself: minutes, and seconds, are points on a circle
-of sixty, and which of two comes first within half a turn is an odd function of their difference, a sum of sines.
+match nothing.  Middling channels serve "the nearest", slower ones "the earliest".  One channel gates what is attended
+to at all, by marks: directions that nothing else uses, added to the embeddings of nouns, of the clock and of
+joining words, and by the projector's bias to every visual token.
 """
 
 from collections.abc import Sequence
@@ -31,18 +29,18 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import PLACES, SPRITES
+from onlooker.bench.cast import SPRITES
 
 from .design import vocabulary
-from .vision import NAMES, PLACE_NAMES
+from .vision import NAMES
 
 MATCH = 1.5
 NEAR, RECENT = 6.0, 5.0
 MARK, MARK_SEEN = 0.7, 9.0  # as it is added, and about as a layer's norm shows it
-HARMONICS = (1, 3, 5, 7)
-MINUTES_COUNT = 4.0  # times as much as seconds
-GATES = (31, 63, 30)  # the slowest of 32, its other half, the one before
-SLOW, MIDDLING, BROAD = slice(15, 31), slice(4, 9), slice(7, 11)
+EARLY = 11.0
+EARLY_PHASE = -0.9  # radians: the bias grows with the distance, nearly evenly, over some 450 tokens
+GATES = (31, 63)  # the slowest of 32, and its other half
+SLOW, MIDDLING, BROAD, LATE = slice(15, 31), slice(4, 9), slice(7, 11), slice(12, 14)
 NUMBERS = 60
 HOURS_AND_MINUTES = tuple(str(number) for number in range(NUMBERS))
 COLONS = tuple(f":{number:02d}" for number in range(NUMBERS))
@@ -61,24 +59,21 @@ class Head:
             slice(h * self.dim, (h + 1) * self.dim) for h in range(key_head * group, (key_head + 1) * group)
         ]
         width = self.attention.o_proj.weight.shape[0]
-        self.gates = iter(GATES)
         self.q = torch.randn(group, self.dim, width) * 0.01
         self.q_bias = torch.zeros(group, self.dim)
         self.k, self.k_bias = torch.randn(self.dim, width) * 0.01, torch.zeros(self.dim)
-        self.q[:, list(GATES)] = 0
 
-    def gate(self, nats: float, mark: Tensor, asking: Tensor | None = None, query: slice | int = slice(None)) -> "Head":
-        """Score what bears a mark [D] higher by so many nats than the rest.
+    def gate(self, nats: float, *marks: Tensor, asking: Tensor | None = None) -> "Head":
+        """Score what bears a mark [D] higher by so many nats than the rest; one mark for all queries, or one for each.
 
-        asking: the mark of the tokens that attend so; without, all do.  query: which query heads.
+        asking: the mark of the tokens that attend so; without, all do.
         """
-        channel = next(self.gates)
         even = (nats * self.dim**0.5) ** 0.5
-        if asking is None:
-            self.q_bias[query, channel] = even
-        else:
-            self.q[query, channel] = even * asking / MARK_SEEN
-        self.k[channel] = even * mark / MARK_SEEN
+        for number, (mark, channel) in enumerate(zip(marks, GATES, strict=False)):
+            query = slice(None) if len(marks) == 1 else number
+            self.q[query, channel] = 0 if asking is None else even * asking / MARK_SEEN
+            self.q_bias[query, channel] = even if asking is None else 0
+            self.k[channel], self.k_bias[channel] = even * mark / MARK_SEEN, 0
         return self
 
     def match(self, names: Tensor, gain: float = MATCH) -> "Head":
@@ -100,26 +95,22 @@ class Head:
         self.q_bias[:, BROAD] = self.k_bias[BROAD] = RECENT
         return self
 
-    def earlier(self, times: Tensor, gain: float) -> "Head":
-        """Prefer what has the earlier time, by the basis of times [60, D]: the score of oneself is 0."""
-        turn = torch.arange(NUMBERS // 2) * (2 * torch.pi / NUMBERS)
-        channel = SLOW.start
-        for basis, weight in zip(times.split(NUMBERS // 2), (MINUTES_COUNT, 1.0), strict=True):
-            for harmonic in HARMONICS:
-                cosine, sine = (harmonic * turn).cos() @ basis, (harmonic * turn).sin() @ basis
-                most = gain * weight / harmonic
-                self.q[:, channel], self.k[channel] = most * sine, cosine
-                self.q[:, channel + 1], self.k[channel + 1] = -most * cosine, sine
-                channel += 2
+    def earliest(self) -> "Head":
+        """Prefer what is far back: the score grows with sin(frequency * distance + phase)."""
+        phase = torch.tensor(EARLY_PHASE)
+        self.k_bias[LATE] = EARLY
+        self.q_bias[:, LATE] = EARLY * phase.sin()
+        self.q_bias[:, 32:][:, LATE] = -EARLY * phase.cos()
         return self
 
-    def carry(self, read: Tensor, write: Tensor) -> None:
+    def carry(self, read: Tensor, write: Tensor, added: float = 0.0) -> None:
         """Read `read` [m, D] where it attends, write it along `write` [m, D]; set everything."""
         with torch.no_grad():
             a = self.attention
             a.k_proj.weight[self.key], a.k_proj.bias[self.key] = self.k, self.k_bias
             a.v_proj.weight[self.key], a.v_proj.bias[self.key] = 0, 0
             a.v_proj.weight[self.key][: len(read)] = read
+            a.v_proj.bias[self.key][: len(read)] = added
             for query, asked, bias in zip(self.queries, self.q, self.q_bias, strict=True):
                 a.q_proj.weight[query], a.q_proj.bias[query] = asked, bias
                 a.o_proj.weight[:, query] = 0
@@ -142,11 +133,10 @@ def start_circuits(
     table = inner.get_input_embeddings().weight.data
     names = table[[words.index(name) for name in NAMES]]
     attributes = shared(readers)
-    free = spare(torch.cat((names, attributes)), features, NUMBERS + 10)
-    times, been, motion, marks = free.split((NUMBERS, 2, 2, 6))
-    second, noun, seen, number, colon, joint = marks
-    for rows in (table, inner.image_newline.data[None]):
-        rows -= rows @ free.T @ free
+    place = leading(readers[0][0], 4)
+    free = spare(torch.cat((names, attributes)), features, NUMBERS + 14)
+    times, earlier, motion, marks = free.split((NUMBERS, 4, 4, 6))
+    flag, noun, seen, number, colon, joint = marks
     set_clock(table, times)
     inner.multi_modal_projector.linear_2.bias.data += MARK * seen
     for mark, tokens in (
@@ -156,35 +146,22 @@ def start_circuits(
         (joint, ("or", "before", "after")),
     ):
         table[[words.index(token) for token in tokens]] += MARK * mark
-    called = leading(names - names.mean(0), 63)
+    called = leading(names - names.mean(0), 64)
 
-    where = axes(readers[0][0])
-    moved = where - 1.9 * been  # so that what stands still gives nothing: measured
-    beside = attributes * 0.1 + attributes @ where.T @ been * 0.1
-    found = torch.cat((attributes[:-2], motion))
+    beside = attributes + attributes @ place.T @ earlier  # the place a second time, apart from one's own
+    Head(model, 0, 0).gate(7, seen).match(names).carry(attributes, beside * 0.1)
+    Head(model, 0, 1).gate(60, number, colon, asking=seen).nearest().carry(times, times * 0.1)
+    Head(model, 1, 0).gate(14, seen).match(names, 1.5 * MATCH).carry(times, times * 0.1)
+    Head(model, 1, 1).gate(14, seen).match(names, 1.5 * MATCH).carry(earlier, motion * 0.1)
+    with_motion = torch.cat((attributes[:-4], motion))
+    Head(model, 2, 0).gate(30, noun).carry(with_motion, with_motion * 0.1)
+    Head(model, 2, 1).gate(30, noun).carry(times, times * 0.1)
+    Head(model, 3, 0).gate(30, noun).carry(called, called * 0.1)
+    Head(model, 3, 1).gate(20, joint).nearest().carry(joint[None] / MARK_SEEN, flag[None])
+    Head(model, 4, 0).gate(30, seen).match(names, 3 * MATCH).earliest().carry(called, called * 0.3)
+    Head(model, 4, 1).gate(30, seen).recent().carry(called, called * 0.1)
     side = table[words.index("after")] - table[words.index("before")]
-    whether = second / 2.6 - noun / 12  # half or minus half
-    not_noun = seen + number + colon  # they have times, too
-    Head(model, 0, 0).gate(14, seen).match(names, 1.5 * MATCH).carry(attributes, beside)
-    clock = Head(model, 0, 1).gate(60, number, seen, 0).gate(60, colon, seen, 1).gate(60, joint, noun)
-    clock.nearest().carry(torch.cat((times, joint[None] / MARK_SEEN)), torch.cat((times * 0.1, second[None] * 0.3)))
-    Head(model, 1, 0).gate(20, seen, noun).match(names, 1.5 * MATCH).carry(times, times * 0.1)
-    Head(model, 1, 1).gate(20, seen, noun).match(names, 1.5 * MATCH).carry(moved, motion * 0.8)
-    Head(model, 2, 0).gate(30, noun).carry(found, found * 0.1)
-    Head(model, 2, 1).gate(160, noun - 4 * not_noun, noun).earlier(times, 6).carry(
-        torch.cat((called, whether[None])), torch.cat((called * 0.2, side[None] * 0.6))
-    )
-    Head(model, 3, 0).gate(40, noun).carry(times, times * 0.1)
-    Head(model, 3, 1).gate(30, seen).recent().carry(called, called * 0.1)
-    Head(model, 4, 0).gate(60, noun).gate(60, second).carry(
-        torch.cat((called, side[None])), torch.cat((called * 0.1, side[None] * 0.3))
-    )
-
-
-def axes(reader: Tensor) -> Tensor:
-    """Give two orthonormal directions [2, D], across and down, that the reader of places [9, D] tells apart."""
-    centres = torch.tensor([PLACES[name] for name in PLACE_NAMES]) - 0.5
-    return torch.linalg.qr((centres.T @ reader).T)[0].T
+    Head(model, 5, 0).gate(40, noun).match(names, 4 * MATCH).carry(flag[None] / MARK_SEEN, side[None] * 0.3, -0.5)
 
 
 def set_clock(table: Tensor, basis: Tensor) -> None:

@@ -215,7 +215,7 @@ class Writer:
                 return "presence", self.word("presence", absent), "no"
             kind: Kind = ("place", "colour", "neighbour", "motion", "count", "text", "when")[int(rng.integers(7))]
             return kind, self.word(kind, absent), NOT_SEEN
-        if pick < 0.36 and len(events) > 1:
+        if pick < 0.42 and len(events) > 1:
             first, second = sorted(rng.choice(len(events), 2, replace=False).tolist())
             x_first = bool(rng.integers(2))
             x, y = (first, second) if x_first else (second, first)
@@ -224,7 +224,7 @@ class Writer:
             return "order", text, order_answer(text, name_x, name_y, x_first)
         scene, began, _ = events[int(rng.integers(len(events)))]
         kinds = kinds_of(scene)
-        weights = np.array([0.6, 0.8, 0.9, *[8.0 if scene.kind == "move" else 2.2] * (len(kinds) - 3)])
+        weights = np.array([0.6, 0.8, 0.9, *[14.0 if scene.kind == "move" else 2.2] * (len(kinds) - 3)])
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
         actor = int(rng.integers(len(scene.actors)))
         text = self.word(kind, scene.actors[actor].sprite)

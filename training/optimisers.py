@@ -36,9 +36,10 @@ def build(modules: Iterable[nn.Module], rate: float, muon_rate: float, gentle: C
     return made
 
 
-def set_rate(optimisers: Iterable[Optimizer], done: float, warm: float = 0.02) -> None:
-    """Set the rates for the share of training that is done: short warm-up, then cosine to a twentieth."""
+def set_rate(optimisers: Iterable[Optimizer], done: float, peak: float = 1.0, warm: float = 0.02) -> None:
+    """Set the rates for the share of training that is done: short warm-up, then cosine to a twentieth of the peak."""
     factor = min(1.0, done / warm) if done < warm else 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    factor *= peak
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor

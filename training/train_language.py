@@ -1,4 +1,4 @@
-"""Train stage two: python -m training.train_language --minutes 60 --out runs/pocket (after training.train_vision).
+"""Train stage two: python -m training.train_language --minutes 80 --out runs/pocket (after training.train_vision).
 
 The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the
 mean accuracy of the kinds passes the bar, or after a while all the same. Rows of the embedding table that name the cast
@@ -11,13 +11,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import LlavaOnevisionForConditionalGeneration
+from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
 from onlooker.bench.questions import KINDS
 
@@ -25,12 +26,14 @@ from . import optimisers
 from .circuits import CLOCK, start_circuits
 from .contexts import IGNORED, Writer, collate
 from .design import build_model, build_tokenizer, vocabulary
-from .scenes import fill_bank, load_bank
+from .motion import set_motion
+from .scenes import Filmed, fill_bank, load_bank
 from .vision import NAMES, ahead
 
 LENGTHS = (4, 7, 11, 16, 22)
 BAR = 0.86
 GENTLE = ("self_attn.",)  # where the circuits are
+MOTION_SEED = 0x307104
 CARRIED = {"place": 8, "colour": 7, "count": 4, "word": 20, "neighbour": 25}  # directions, 64 in all
 
 
@@ -56,14 +59,40 @@ def begin(model: LlavaOnevisionForConditionalGeneration, features: Tensor, out: 
     start_circuits(model, features, readers)
 
 
-def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Give logits [answers, V] and labels [answers] of the answers' tokens."""
+def add_motion(
+    model: LlavaOnevisionForConditionalGeneration,
+    bank: Sequence[Filmed],
+    tokenizer: PreTrainedTokenizerFast,
+    mark: Tensor,
+    out: Path,
+) -> float:
+    """Set what tells motions, fitted on samples of their own; mark: what the projector's bias gained [D]."""
+    writer = Writer(bank, tokenizer, MOTION_SEED)
+    samples = [writer.sample(LENGTHS[-1], 10) for _ in range(400)]
+    chosen = [sample for sample in samples if "motion" in sample.kinds][:100]
+    reader = load_file(out / "vision.safetensors")["labels.heads.place.weight"]
+    return set_motion(model, reader, mark / mark.norm(), chosen, partial(embed, model))
+
+
+def hold(model: LlavaOnevisionForConditionalGeneration) -> None:
+    """Hold the layers that find motions, so that the others learn to say them."""
+    first, second, third = model.model.language_model.layers[:3]
+    for part in (first, second, third.self_attn, third.input_layernorm):
+        part.requires_grad_(False)
+
+
+def embed(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> Tensor:
+    """Give the input embeddings [B, n, D] of a batch."""
     ids = batch["ids"]
-    table = model.get_input_embeddings()
-    embeds = table(ids.clamp(min=0))  # [B, n, D]
+    embeds: Tensor = model.get_input_embeddings()(ids.clamp(min=0))
     newline = model.model.image_newline
     embeds = torch.where((ids == -2)[..., None], newline.to(embeds.dtype), embeds)
-    embeds = embeds.masked_scatter((ids == -1)[..., None], batch["features"].to(embeds.dtype))
+    return embeds.masked_scatter((ids == -1)[..., None], batch["features"].to(embeds.dtype))
+
+
+def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Give logits [answers, V] and labels [answers] of the answers' tokens."""
+    embeds = embed(model, batch)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model.language_model(
             inputs_embeds=embeds,
@@ -72,7 +101,7 @@ def answers(model: LlavaOnevisionForConditionalGeneration, batch: dict[str, Tens
             use_cache=False,
         ).last_hidden_state
     wanted = batch["labels"] != IGNORED
-    return (hidden[wanted].float() @ table.weight.T), batch["labels"][wanted]
+    return (hidden[wanted].float() @ model.get_input_embeddings().weight.T), batch["labels"][wanted]
 
 
 def accuracy(samples: list, batch: dict[str, Tensor], logits: Tensor) -> dict[str, list[float]]:
@@ -91,13 +120,15 @@ def accuracy(samples: list, batch: dict[str, Tensor], logits: Tensor) -> dict[st
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=80)
+    parser.add_argument(
+        "--motion-minutes", type=float, default=54, help="set motion then, and train on at half the rate"
+    )
     parser.add_argument("--scenes", type=int, default=16_000)
     parser.add_argument("--tokens", type=int, default=4_200, help="tokens per step, about")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--muon-rate", type=float, default=2.2e-3)
     parser.add_argument("--level-minutes", type=float, default=4.5, help="lengthen after so long all the same")
-    parser.add_argument("--fresh-schedule", action="store_true", help="count the rates from this start, not the first")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=Path, help="a finished model folder to train on from, in place of stage one")
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
@@ -114,11 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"bank of {len(bank)} scenes in {time.monotonic() - clock:.0f} s", flush=True)
     last = model.model.multi_modal_projector.linear_2
     filmed_with = last.bias.detach().clone()
-    level, spent = 0, 0.0
+    level, spent, moves = 0, 0.0, False
     if file.exists():
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
-        level, spent = saved["level"], saved["minutes"]
+        level, spent, moves = saved["level"], saved["minutes"], saved.get("moves", False)
     elif args.start is None:
         begin(model, torch.cat([f.features.flatten(0, 1) for f in bank[:400]]).float(), args.out)
     # pooling is an average, so a bias of the projector goes through it as it is
@@ -131,7 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = table[frozen].detach().clone()
     made = optimisers.build([model], args.rate, args.muon_rate, GENTLE)
     writer = Writer(bank, tokenizer, args.seed + int(spent * 100))
-    state = {"level": level}
+    state = {"level": level, "moves": moves}
+    if moves:
+        hold(model)
     average: dict[str, float] = {}
 
     def batches():  # type: ignore[no-untyped-def]
@@ -150,9 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             k: v.detach().contiguous().clone() for k, v in model.state_dict().items() if not any(s in k for s in skip)
         }
         save_file(tensors, file)
-        note.write_text(
-            json.dumps({"level": state["level"], "minutes": minutes, "length": LENGTHS[state["level"]], **average})
-        )
+        note.write_text(json.dumps({**state, "minutes": minutes, "length": LENGTHS[state["level"]], **average}))
 
     began = time.monotonic() - spent * 60
     saved_at, since, risen = time.monotonic(), 0, spent
@@ -160,8 +191,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         minutes = (time.monotonic() - began) / 60
         if minutes >= args.minutes:
             break
-        began_at = spent if args.fresh_schedule else 0.0
-        optimisers.set_rate(made, (minutes - began_at) / (args.minutes - began_at))
+        if minutes >= args.motion_minutes and not state["moves"]:
+            told = add_motion(model, writer.bank, tokenizer, last.bias.detach() - filmed_with, args.out)
+            print(f"== {minutes:.1f} min: motion is set; nouns tell {told:.2f} of them", flush=True)
+            state["moves"] = True
+            hold(model)
+        if state["moves"]:
+            share = (minutes - args.motion_minutes) / (args.minutes - args.motion_minutes)
+            optimisers.set_rate(made, share, 0.5)
+        else:
+            optimisers.set_rate(made, minutes / args.motion_minutes)
         logits, labels = answers(model, batch)
         loss = F.cross_entropy(logits, labels)
         for optimiser in made:

@@ -92,14 +92,7 @@ def test_a_noun_looks_its_own_frame_up(theatre: Theatre, name: str) -> None:
     seen = watch(theatre, f"where was the {name}?")
     row = seen.said.index(name)
     for layer, key_head in ((0, 0), (1, 0), (1, 1)):
-        assert seen.mass(layer, key_head, row, seen.visual(name)) > 0.7
-
-
-def test_a_visual_token_looks_for_its_own_name(theatre: Theatre) -> None:
-    seen = watch(theatre, "which way did the boat move?")
-    for name in SHOWN:
-        tokens = seen.visual(name)
-        assert seen.mass(0, 0, int(torch.nonzero(tokens)[-1, 0]), tokens) > 0.8
+        assert seen.mass(layer, key_head, row, seen.visual(name)) > 0.8
 
 
 def test_a_visual_token_finds_the_time_of_its_own_frame(theatre: Theatre) -> None:
@@ -115,7 +108,7 @@ def test_a_visual_token_finds_the_time_of_its_own_frame(theatre: Theatre) -> Non
 def test_what_the_answer_starts_at_attends_to_the_noun(theatre: Theatre) -> None:
     seen = watch(theatre, "when did you see the boat?")
     noun = torch.tensor([word == "boat" for word in seen.said])
-    for layer, key_head in ((2, 0), (3, 0)):
+    for layer, key_head in ((2, 0), (2, 1), (3, 0)):
         assert seen.mass(layer, key_head, len(seen.said) - 1, noun) > 0.9
 
 
@@ -123,33 +116,13 @@ def test_what_the_answer_starts_at_attends_to_the_noun(theatre: Theatre) -> None
 def test_of_two_things_the_second_knows_that_it_is_joined(theatre: Theatre, first: str, second: str) -> None:
     seen = watch(theatre, f"which came first, the {first} or the {second}?")
     joint = torch.tensor([word == "or" for word in seen.said])
-    assert seen.mass(0, 1, seen.said.index(second), joint) > 0.9
-    assert seen.mass(0, 1, seen.said.index(first), joint) == 0.0  # it stands before
-    assert seen.mass(4, 0, len(seen.said) - 1, torch.tensor([word == second for word in seen.said])) > 0.9
-
-
-@pytest.mark.parametrize(("x", "y"), [(x, y) for x in SHOWN for y in SHOWN if x != y])
-def test_of_two_things_the_second_attends_to_the_earlier(theatre: Theatre, x: str, y: str) -> None:
-    seen = watch(theatre, f"did the {x} appear before or after the {y}?")
-    # the circle of minutes tells earlier from later within half an hour
-    apart = minutes_of(x) - minutes_of(y)
-    if abs(apart) < 29:
-        earlier, later = (
-            torch.tensor([word == name for word in seen.said]) for name in ((x, y) if apart < 0 else (y, x))
-        )
-        row = seen.said.index(y)
-        assert seen.mass(2, 1, row, earlier) > 3 * seen.mass(2, 1, row, later)
-
-
-def minutes_of(name: str) -> float:
-    minute, second = CLOCKS[SHOWN.index(name)].split(":")
-    return int(minute) + int(second) / 60
+    assert seen.mass(3, 1, seen.said.index(second), joint) > 0.9
+    assert seen.mass(3, 1, seen.said.index(first), joint) == 0.0  # it stands before
 
 
 def test_every_block_starts_by_writing_nothing_but_what_its_circuits_carry(theatre: Theatre) -> None:
     for layer in theatre.model.model.language_model.layers:
         assert not layer.mlp.down_proj.weight.any()
-    layers = theatre.model.model.language_model.layers
-    assert not layers[5].self_attn.o_proj.weight.any()  # has no circuit
-    assert layers[4].self_attn.o_proj.weight[:, :128].any()
-    assert not layers[4].self_attn.o_proj.weight[:, 128:].any()
+    last = theatre.model.model.language_model.layers[5].self_attn.o_proj.weight
+    assert not last[:, 128:].any()  # key head 1 of the last layer has no circuit
+    assert last[:, :128].any()
