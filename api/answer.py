@@ -27,9 +27,9 @@ class Answer:
     """Hold the text of an answer, the moment it refers to and where it was seen.
 
     refers_to_us: the stream time that the answer is about, None when there is none.  asked_at_us: the stream time
-    when the question was put.  timings: milliseconds by stage (probe_ms, recall_ms, first_token_ms, total_ms).
-    usage: token counts (context_tokens, question_tokens, answer_tokens).  forgotten_us: spans inside the asked
-    range that memory had to drop.
+    when the question was put.  timings: milliseconds by stage (read_ms, probe_ms, recall_ms, first_token_ms,
+    total_ms).  usage: token counts (context_tokens, question_tokens, recalled_tokens, answer_tokens).  forgotten_us:
+    spans inside the asked range that memory had to drop.
     """
 
     question: str

@@ -126,7 +126,8 @@ class Question:
     """Hold a question, its right answer and where the evidence is.
 
     spans_us: the stretches that must be known to answer, in time order; empty for a "no".  asked_us: the stream time
-    at which it is asked.  For `when`, every time inside the span (whole seconds) counts as right.
+    at which it is asked.  For `when`, every time inside the span (whole seconds) counts as right, and so does the
+    second before it begins: clocks are rounded down, so it is what the frame just before the cut can bear.
     """
 
     text: str
@@ -136,7 +137,7 @@ class Question:
     asked_us: int
 
     def accepts(self, reply: str) -> bool:
-        """Say whether a reply is right: equal words, or for `when` a time inside the span (to the second)."""
+        """Say whether a reply is right: equal words, or for `when` a time inside the span or up to a second early."""
         said = reply.strip().lower().rstrip(".")
         if self.kind != "when" or said == NOT_SEEN or not self.spans_us:
             return said == self.answer
