@@ -1,5 +1,6 @@
 """The archive stays under its cap for ever, forgets the oldest first and says what."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -143,4 +144,4 @@ def resident_bytes() -> int:
     statm = Path("/proc/self/statm")
     if not statm.exists():
         pytest.skip("needs /proc to read resident memory")
-    return int(statm.read_text().split()[1]) * 4096
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
