@@ -18,6 +18,7 @@ from ..models.backbone import Backbone, HeadId
 from ..models.card import CARD_NAME
 from ..settings import Settings
 from .head_scores import Case, HeadScorer, reciprocal_rank, span_recall
+from .output import check_output, write_output
 from .recall_bench import RecallPlan, moments_of
 from .relevance import MOST_MISSED, Likeness, Relevance, fit, lay_out, likeness_of
 from .tally import aligned
@@ -131,16 +132,34 @@ def calibrate(
 def write_card(folder: Path, heads: Sequence[HeadId], relevance: float | None = None) -> None:
     """Put the heads and the threshold of relevance, where there is one, into a model folder's onlooker.json.
 
-    Raises ModelError when that is no model folder.
+    Raises what card_fields does, and OnlookerError where the disk refuses.
+    """
+    card = card_fields(folder)
+    card["retrieval_heads"] = [[head.layer, head.head] for head in heads]
+    if relevance is not None:
+        card["relevance"] = relevance
+    write_output(folder / CARD_NAME, json.dumps(card, indent=2) + "\n")
+
+
+def card_fields(folder: Path) -> dict[str, object]:
+    """Read a model folder's onlooker.json, which is to be written anew; empty where there is none.
+
+    Raises ModelError when that is no model folder or its onlooker.json is broken, SettingsError when it cannot be
+    written.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json, so it is no model folder; give the one that was calibrated")
     path = folder / CARD_NAME
-    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    card["retrieval_heads"] = [[head.layer, head.head] for head in heads]
-    if relevance is not None:
-        card["relevance"] = relevance
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    check_output(path)
+    if not path.exists():
+        return {}
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path} ({error}); mend it or remove it") from error
+    if not isinstance(fields, dict):
+        raise ModelError(f"{path} must hold a JSON object, not {type(fields).__name__}; mend it or remove it")
+    return fields
 
 
 def _single(heads: Sequence[HeadId], cases: Sequence[Case]) -> tuple[tuple[HeadId, Found], ...]:

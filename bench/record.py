@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import OnlookerError, SettingsError
+from ..errors import SettingsError
+from .output import write_output
 from .questions import Question
 from .theatre import SLOT_US, Show
 from .video import VideoSettings, WrittenVideo, write_video
@@ -46,10 +47,7 @@ def record(
     asked = questions_of(show)
     beside = path.with_suffix(".json")
     lines = ",\n".join(json.dumps(entry(question)) for question in asked)
-    try:
-        beside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    except OSError as error:
-        raise OnlookerError(f"cannot write {beside}: {error}; check the folder and the disk") from error
+    write_output(beside, f"[\n{lines}\n]\n")
     return Recording(video, beside, len(asked))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .output import write_output
 from .questions import KINDS, Kind, Question
 
 DELAYS_S: tuple[int, ...] = (0, 60, 300, 600, 1200, 3600, 6 * 3600, 24 * 3600)
@@ -108,9 +109,9 @@ def rows_of(replies: Sequence[Reply]) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as a JSON list."""
+    """Write rows as a JSON list.  Raises OnlookerError where the disk refuses."""
     lines = ",\n ".join(json.dumps(asdict(row)) for row in rows)
-    path.write_text(f"[{lines}]\n", encoding="utf-8")
+    write_output(path, f"[{lines}]\n")
 
 
 def share(value: float | None) -> str:

@@ -56,6 +56,15 @@ def end_progress() -> None:
         typer.echo("", err=True)
 
 
+def check_outputs(*paths: Path | None) -> None:
+    """Refuse, before minutes are spent, files that cannot be written at the end.  Raises SettingsError."""
+    from ..bench.output import check_output
+
+    for path in paths:
+        if path is not None:
+            check_output(path)
+
+
 def heads_of(text: str | None) -> "tuple[HeadId, ...] | None":
     """Read "0:3,4:1" as layer 0 head 3 and layer 4 head 1; None when nothing was given."""
     if text is None:
@@ -88,6 +97,7 @@ def recall(
     from ..bench.tally import rows_of, table, write_rows
     from ..models.loading import load_backbone
 
+    check_outputs(json_file, plot)
     plan = RecallPlan(seed, streams, minutes, fps, held_out=held_out_wording)
     given = heads_of(heads)
     backbone = load_backbone(model)
@@ -122,6 +132,7 @@ def speed(
 
     import torch
 
+    from ..bench.output import write_output
     from ..bench.speed import (
         SpeedReport,
         measure_answers,
@@ -133,6 +144,7 @@ def speed(
     from ..models.loading import load_backbone
     from ..settings import Settings
 
+    check_outputs(json_file)
     backbone = load_backbone(model)
     heads, settings = backbone.card.retrieval_heads, Settings()
     before = resident_bytes()
@@ -151,7 +163,7 @@ def speed(
     )
     typer.echo(report_text(report))
     if json_file is not None:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_output(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
 
 
 def calibrate(
@@ -167,18 +179,22 @@ def calibrate(
 ) -> None:
     """Choose a model's retrieval heads and threshold of relevance; the text of --help is CALIBRATE_HELP."""
     from ..bench import calibration
+    from ..bench.output import write_output
     from ..bench.recall_bench import RecallPlan
     from ..models.loading import load_backbone
 
+    check_outputs(report)
+    if write is not None:
+        calibration.card_fields(write)
     plan = RecallPlan(seed, streams, minutes, fps)
     result = calibration.calibrate(load_backbone(model), plan, told=say)
     end_progress()
     typer.echo(calibration.text_report(result))
-    if report is not None:
-        options = f"--model {model} --seed {seed} --streams {streams} --minutes {minutes:g} --fps {fps:g}"
-        text = calibration.markdown_report(result, f"onlooker bench calibrate {options}")
-        report.write_text(text, encoding="utf-8")
     if write is not None:
         threshold = None if result.relevance is None else result.relevance.threshold
         calibration.write_card(write, result.chosen, threshold)
         say(f"wrote {len(result.chosen)} heads and the threshold of relevance ({threshold}) into {write}")
+    if report is not None:
+        options = f"--model {model} --seed {seed} --streams {streams} --minutes {minutes:g} --fps {fps:g}"
+        text = calibration.markdown_report(result, f"onlooker bench calibrate {options}")
+        write_output(report, text)

@@ -97,6 +97,14 @@ def test_heads_are_written_where_the_card_reads_them(tmp_path: Path) -> None:
     assert ModelCard.read(tmp_path, 3, 4).relevance == 0.25
 
 
+def test_a_card_that_is_broken_is_said_before_calibrating(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for broken, why in (("{", "cannot read"), ("[]", "must hold a JSON object")):
+        (tmp_path / "onlooker.json").write_text(broken)
+        with pytest.raises(ModelError, match=f"{why}.*mend it"):
+            calibration.card_fields(tmp_path)
+
+
 def test_one_stream_cannot_pick_and_judge(backbone: Any) -> None:
     with pytest.raises(SettingsError, match="2 streams"):
         calibrate(backbone, RecallPlan(streams=1))
