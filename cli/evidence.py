@@ -20,17 +20,16 @@ class EvidenceFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.expanduser()
         self.failure: str | None = None
-        probe = self.folder / ".onlooker-can-write"
         try:
+            self.folder = folder.expanduser()
+            probe = self.folder / ".onlooker-can-write"
             self.folder.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write evidence to {folder}: {error.strerror or error}; give --evidence another folder"
-            ) from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: "~name" without such a user
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
+            raise SettingsError(f"cannot write evidence to {folder}: {why}; give --evidence another folder") from error
 
     def write(self, answer: "Answer", number: int, with_asked: bool) -> tuple[str | None, ...]:
         """Write an answer's pictures, and give a path for each piece of evidence, None where it has no picture."""

@@ -82,7 +82,14 @@ def load_backbone(name: str, device: str = "auto", dtype: str = "auto", revision
 
 
 def _is_local(name: str) -> bool:
-    return name == BUNDLED_NAME or Path(name).expanduser().is_dir()
+    return name == BUNDLED_NAME or _path(name).is_dir()
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"{name} is in the home of a user that this machine lacks; give another folder") from error
 
 
 def _folder(name: str, revision: str | None) -> Path:
@@ -94,7 +101,7 @@ def _folder(name: str, revision: str | None) -> Path:
         if not bundled.is_dir():
             raise ModelError(f"the bundled model is missing from {bundled}; install the package again")
         return bundled
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         return path
     if path.exists():

@@ -68,7 +68,7 @@ class FileSource:
             )
         sampler = FrameSampler(fps, start_us, end_us)
         self._name = str(path)
-        location, container = _check(Path(path).expanduser())
+        location, container = _check(Path(path))
         decoder = FileDecoder(location, container, start_us, ahead_bytes)
         self._progress = _Progress(decoder=decoder.label)
         self._delivered = 0
@@ -208,6 +208,10 @@ def _deliver(
 
 def _check(path: Path) -> tuple[Path, Container]:
     """Refuse what is plainly no video file, and say what is: decoders' messages do not help a user."""
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise SourceError(f"{path} is in the home of a user that this machine lacks; check the path") from error
     try:
         if path.is_dir():
             raise SourceError(f"{path} is a folder; give the path of one video file in it")

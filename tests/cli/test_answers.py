@@ -124,6 +124,8 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> N
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SettingsError, match=r"cannot write evidence to .*file"):
         EvidenceFolder(tmp_path / "file")
+    with pytest.raises(SettingsError, match=r"cannot write evidence to ~nobody-here/seen: .*home directory; give"):
+        EvidenceFolder(Path("~nobody-here/seen"))
 
 
 def test_a_picture_that_cannot_be_written_later_costs_no_answer(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_damaged_folders(
         ("./nowhere", "no model folder"),
         ("/nowhere/at/all", "no model folder"),
         ("~/nowhere-at-all", "no model folder"),
+        ("~nobody-here/model", "home of a user that this machine lacks"),
         ("two words", "no model folder"),
         ("owner/model-that-is-not-cached", "not in the local cache.*pocket"),
     ],

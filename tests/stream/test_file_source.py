@@ -149,6 +149,7 @@ def test_a_file_that_may_not_be_read(clips: Clips, tmp_path: Path) -> None:
         ("https://example.org/a.mp4", "download the file"),
         ("file://elsewhere/a.mp4", "another machine"),
         ("  ", "is empty"),
+        ("~nobody-here/clip.mp4", "home of a user that this machine lacks"),
         ("a\0b", "cannot be read|there is no file"),
     ],
 )
