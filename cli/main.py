@@ -4,6 +4,7 @@ A command's module is imported when the command line starts, so it may import no
 numpy and the rest of Onlooker are imported inside the functions.  To add one, add a line at "Commands" below.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -79,6 +80,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
     read, 4 the model cannot be used, 130 interrupted, 1 anything else.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A dash, or a stray byte of a question, must cost no answer; stderr does without by itself.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(words, prog_name="onlooker")
     except OnlookerError as error:

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,6 +131,21 @@ def test_debug_shows_the_traceback(
 def test_two_v_ask_for_tracebacks(words: list[str], wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONLOOKER_DEBUG", raising=False)
     assert main.wants_traceback(words) is wanted
+
+
+def test_what_a_terminal_cannot_show_costs_no_answer(
+    command: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(SourceError("not used"))
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii", write_through=True))
+
+    @main.app.command("write")
+    def write() -> None:
+        sys.stdout.write("seen at 0:00\N{EN DASH}0:05 \udcff\n")
+
+    assert run("write") == 0
+    assert shown.getvalue() == b"seen at 0:00?0:05 ?\n"
 
 
 def test_an_interrupt_exits_with_130(command: Callable[[BaseException], None]) -> None:
