@@ -41,8 +41,9 @@ class Recent:
 class RecentScores:
     """Hold the z of each recent keyframe: the mean over sources, and the best source's.
 
-    chance: what as many normally distributed scores would pass in one question of a hundred.  likeness: the best cosine
-    of each keyframe's visual tokens with a word of the question, None where visual features were not asked.
+    While nothing was stored that z could be measured by, mean is 0 and best minus infinity.  chance: what as many
+    normally distributed scores would pass in one question of a hundred.  likeness: the best cosine of each keyframe's
+    visual tokens with a word of the question, None where visual features were not asked.
     """
 
     mean: NDArray[np.float64]
@@ -64,7 +65,10 @@ class Question:
 
 
 def score_recent(recent: Recent, question: Question, archive: Archive, settings: RecallSettings) -> RecentScores | None:
-    """Score recent keyframes against all that the archive ever took in; None while there is nothing to measure by."""
+    """Score recent keyframes against all that the archive ever took in; None while there is nothing to measure by.
+
+    Likeness needs no archive: it is measured from the first keyframe on.
+    """
     traces, sources, tries = archive.traces, list[NDArray[np.float64]](), 1
     words, likeness = question.words.cpu().numpy(), None
     if settings.fusion != "embeddings":
@@ -78,17 +82,18 @@ def score_recent(recent: Recent, question: Question, archive: Archive, settings:
         measured = [head for head in heads if head is not None]
         if measured:
             sources.append(np.mean(measured, axis=0))
-    if settings.fusion != "heads" and traces.features is not None:
+    if settings.fusion != "heads" and traces.features is not None and words.any():
         asked = unit(_numpy(question.rows)[words])
         held = unit(_numpy(torch.cat([item.features for item in recent.seen])))
         lengths = [len(item.features) for item in recent.seen]
+        likeness = _by_frame((asked @ held.T).max(axis=0), lengths)
         found = _best(traces.features, asked, held, lengths)
         if found is not None:
             sources.append(found)
-            likeness = _by_frame((asked @ held.T).max(axis=0), lengths)
             tries = max(tries, len(asked) * len(held))
     if not sources:
-        return None
+        unknown = np.zeros(len(recent.seen))
+        return None if likeness is None else RecentScores(unknown, unknown - np.inf, 0.0, likeness)
     chance = math.sqrt(2.0 * math.log(tries / RARE))
     return RecentScores(np.mean(sources, axis=0), np.max(sources, axis=0), chance, likeness)
 
@@ -115,7 +120,7 @@ def find_evidence(
     above which something is relevant, as calibrated; where it is None, or visual features were not asked, z above
     chance is.
     """
-    if recent is not None and scores is None and not recalled.block_ids:
+    if recent is not None and not recalled.block_ids and not _measured(scores, least):
         first, last = recent.seen[0], recent.seen[-1]  # all that was ever seen, and nothing to measure it by
         return (Evidence(first.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
     chance = max(recalled.chance, scores.chance if scores is not None else 0.0)
@@ -145,6 +150,13 @@ def newest(recent: Recent | None, now_us: int) -> tuple[Evidence, ...]:
         return ()
     last = recent.seen[-1]
     return (Evidence(last.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
+
+
+def _measured(scores: RecentScores | None, least: float | None) -> bool:
+    """Say whether recent keyframes can be told relevant or not: by likeness where that is calibrated, else by z."""
+    if scores is None:
+        return False
+    return (least is not None and scores.likeness is not None) or bool(np.isfinite(scores.best).all())
 
 
 def _merge(shots: Sequence[tuple[int, Evidence]]) -> tuple[Evidence, ...]:

@@ -28,9 +28,10 @@ MOST_TOKENS = 1024
 class Reading:
     """Hold what a question reads: its rows, the context they continue, and where that was seen.
 
-    relevant: whether anything that was seen has to do with the question; without it there is no evidence.  likeness:
-    the best cosine of its words with anything seen, None where that was not asked.  since_us, until_us: the stretch
-    that was asked about, by the caller or by the question's own words.  timings: milliseconds.
+    history: whether the past was read, because of the question's words or the caller's range.  relevant: whether
+    anything that was seen has to do with the question; without it there is no evidence.  likeness: the best cosine of
+    its words with anything seen, None where that was not asked.  since_us, until_us: the stretch that was asked about,
+    by the caller or by the question's own words.  timings: milliseconds.
     """
 
     features: Tensor
@@ -39,6 +40,7 @@ class Reading:
     evidence: tuple[Evidence, ...]
     recalled: Recalled
     gate: GateDecision
+    history: bool
     relevant: bool
     likeness: float | None = None
     since_us: int | None = None
@@ -80,9 +82,9 @@ class Reader:
         near = [recent.block] if recent is not None else []
         recalled, scores = Recalled(), None
         clock.append(time.perf_counter())
-        if history and len(ingest.archive):
+        if history:
             asked = Question(rows, words, {})
-            if self.recall.settings.fusion != "embeddings":
+            if self.recall.settings.fusion != "embeddings" and len(ingest.archive):
                 probe = assemble(backbone.layout, [ingest.sink, *near], device=backbone.device)
                 done = backbone.prefill(rows, self._positions(len(rows), probe), probe, heads=self.heads)
                 asked = Question(rows, words, done.queries)
@@ -103,6 +105,7 @@ class Reader:
             evidence=evidence,
             recalled=recalled,
             gate=gate,
+            history=history,
             relevant=bool(evidence),
             likeness=find_likeness(recalled, scores),
             since_us=since_us,

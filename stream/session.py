@@ -133,7 +133,7 @@ class Session:
                 return AnswerStream(self.backbone, text, 0, asked, None, sampling, ())
             reading = reader.read(text, since_us, until_us)
             now_us, forgotten = reader.ingest.now_us, reader.ingest.archive.forgotten
-        gone = _inside(forgotten, reading.since_us, reading.until_us)
+        gone = _inside(forgotten, reading.since_us, reading.until_us) if reading.history else ()
         return AnswerStream(self.backbone, text, now_us, asked, reading, sampling, gone)
 
     @property

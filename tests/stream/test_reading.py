@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -195,7 +196,7 @@ def test_nothing_stored_yet_is_read_from_the_recent_frames(tiny_backbone: Backbo
 def test_a_question_about_now_names_the_newest_frame(tiny_backbone: Backbone, frames: list[Frame]) -> None:
     reader = reader_of(tiny_backbone, frames[:30], gate="auto")
     reading = reader.read("what is on the screen now ?")
-    assert not reading.gate.history and reading.recalled.tokens == 0
+    assert not reading.history and reading.recalled.tokens == 0
     [evidence] = reading.evidence
     assert (evidence.start_us, evidence.end_us, evidence.source) == (frames[29].time_us, frames[29].time_us, "recent")
 
@@ -207,6 +208,12 @@ def test_never_is_never(tiny_backbone: Backbone, frames: list[Frame], question: 
     assert reading.recalled.block_ids == () and reading.since_us is None
     assert len(reading.context) == len(reader.ingest.sink) + 6 * 4
     assert reader.read(question, since_us=0, until_us=5_000_000).recalled.block_ids == ()
+    assert not reading.history
+
+
+def test_a_range_asks_history_whatever_the_words_are(tiny_backbone: Backbone, frames: list[Frame]) -> None:
+    reading = reader_of(tiny_backbone, frames[:30], gate="auto").read("what is on the screen now ?", since_us=0)
+    assert reading.history and not reading.gate.history and reading.recalled.block_ids
 
 
 def test_a_range_leaves_everything_else_out(tiny_backbone: Backbone, frames: list[Frame]) -> None:
@@ -248,8 +255,6 @@ def test_no_memory_tokens_means_no_memory(tiny_backbone: Backbone, frames: list[
 
 
 def test_blocks_of_no_tokens_can_be_read(tiny_backbone: Backbone) -> None:
-    import numpy as np
-
     still = np.full((56, 56, 3), 90, np.uint8)
     frames = [Frame(still, number * 1000) for number in range(40)]
     reader = reader_of(tiny_backbone, frames, prune_rate=0.05, recent_frames=1)
@@ -339,17 +344,40 @@ def test_a_calibrated_threshold_decides_in_place_of_chance(
     assert len(find_evidence(archive, above, None, None, 1000, least)) == (0 if likeness == 0.4 else 1)
 
 
+@pytest.mark.parametrize("count", [5, 30])  # nothing is stored yet, or most of it is
 @pytest.mark.parametrize("fusion", ["embeddings", "fused"])
 def test_the_card_decides_what_is_relevant(
-    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch, fusion: str
+    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch, fusion: str, count: int
 ) -> None:
-    reader = reader_of(tiny_backbone, frames[:30], fusion=fusion)
+    reader = reader_of(tiny_backbone, frames[:count], fusion=fusion)
     likeness = reader.read(QUESTION).likeness
     assert likeness is not None and -1.0 <= likeness <= 1.0
     for least, relevant in ((likeness - 0.01, True), (likeness + 0.01, False)):
         monkeypatch.setattr(tiny_backbone, "card", replace(tiny_backbone.card, relevance=least))
         reading = reader.read(QUESTION)
         assert reading.relevant is relevant and bool(reading.evidence) is relevant
+
+
+def test_before_anything_is_stored_evidence_is_what_resembles_the_question(
+    tiny_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = np.random.default_rng(2).integers(0, 256, (5, 56, 56, 3), dtype=np.uint8)
+    frames = [Frame(picture, number * 1_000_000) for number, picture in enumerate(pictures)]
+    alone = [reader_of(tiny_backbone, [frame]).read(QUESTION).likeness or 0.0 for frame in frames]
+    second, best = sorted(alone)[-2:]
+    assert best > second + 1e-4
+    monkeypatch.setattr(tiny_backbone, "card", replace(tiny_backbone.card, relevance=(best + second) / 2))
+    reading = reader_of(tiny_backbone, frames).read(QUESTION)
+    assert reading.likeness == pytest.approx(best, abs=1e-5)
+    assert [item.start_us for item in reading.evidence] == [frames[alone.index(best)].time_us]
+
+
+def test_heads_alone_have_nothing_to_measure_by_before_anything_is_stored(
+    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_backbone, "card", replace(tiny_backbone.card, relevance=0.99))
+    reading = reader_of(tiny_backbone, frames[:5], fusion="heads").read(QUESTION)
+    assert reading.likeness is None and len(reading.evidence) == 1
 
 
 def test_likeness_counts_recent_frames(tiny_backbone: Backbone, frames: list[Frame]) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,16 @@ def test_nothing_relevant_has_no_evidence(tiny_backbone: Backbone, frames: list[
     assert answer.status in ("answered", "truncated") and answer.refers_to_us == frames[-1].time_us
 
 
+def test_nothing_relevant_is_told_before_anything_is_stored(
+    tiny_backbone: Backbone, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_backbone, "card", replace(tiny_backbone.card, relevance=0.99))
+    session = session_of(tiny_backbone, frames[:3])
+    assert session.memory.blocks == 0
+    answer = session.ask(QUESTION, sampling=SHORT)
+    assert (answer.status, answer.evidence) == ("not_remembered", ())
+
+
 def test_what_was_forgotten_is_told(tiny_backbone: Backbone, frames: list[Frame]) -> None:
     session = session_of(tiny_backbone, archive_bytes=MIB, recipe="none")
     for number in range(400):
@@ -123,6 +134,9 @@ def test_what_was_forgotten_is_told(tiny_backbone: Backbone, frames: list[Frame]
     assert middle.forgotten_us == ((3_000_000, 9_000_000),)
     assert (middle.status, middle.evidence) == ("not_remembered", ())
     assert session.ask("what was seen in the last 10 seconds ?", sampling=SHORT).forgotten_us == ()
+    now = "what is on the screen now ?"
+    assert session.ask(now, sampling=SHORT).forgotten_us == ()
+    assert session.ask(now, until_us=9_000_000, sampling=SHORT).forgotten_us == ((0, 9_000_000),)
 
 
 def test_one_feeds_while_two_ask(tiny_backbone: Backbone, frames: list[Frame]) -> None:
