@@ -1,9 +1,11 @@
 """One picture of a stream and the moment it was taken."""
 
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .errors import SourceError
 
@@ -13,7 +15,8 @@ class Frame:
     """Hold one frame of a stream.
 
     image: uint8 [H, W, 3], RGB.  time_us: stream time in microseconds, from the container's presentation time
-    stamp or the capture clock.  seq: the frame's number in its source, counted from 0 and never reused.
+    stamp or the capture clock.  seq: the frame's number in its source, counted from 0 and never reused.  Raises
+    SourceError for another image, and for a time or a number that is not whole; numpy's integers become int.
     """
 
     image: NDArray[np.uint8]
@@ -22,30 +25,57 @@ class Frame:
     source: str = ""
 
     def __post_init__(self) -> None:
-        image = self.image
+        image: object = self.image
+        if not isinstance(image, np.ndarray):
+            raise SourceError(
+                f"a frame's image must be a uint8 array [H, W, 3], not {type(image).__name__}; "
+                "Frame.from_array() accepts what numpy can make an array of"
+            )
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise SourceError(
                 f"a frame's image must be uint8 [H, W, 3] RGB with H, W >= 1, not {image.dtype} {list(image.shape)}; "
                 "Frame.from_array() accepts grey, RGBA and float pictures"
             )
+        object.__setattr__(self, "time_us", _whole("time", self.time_us, "whole microseconds"))
+        object.__setattr__(self, "seq", _whole("number", self.seq, "a whole number"))
 
     @classmethod
-    def from_array(cls, image: NDArray[np.generic], time_us: int, seq: int = 0, source: str = "") -> "Frame":
+    def from_array(cls, image: ArrayLike, time_us: int, seq: int = 0, source: str = "") -> "Frame":
         """Make a frame from grey [H, W], [H, W, 1], RGB or RGBA [H, W, 4] (alpha over black), uint8 or float in 0..1.
 
-        Raises SourceError for any other shape or type.
+        image: an array, or what numpy can make one of.  Raises SourceError for any other shape or type.
         """
-        if image.ndim == 2:
-            image = image[:, :, None]
-        if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-            raise SourceError(f"cannot read a picture of shape {list(image.shape)}; give [H, W], or [H, W, 1, 3 or 4]")
-        if np.issubdtype(image.dtype, np.floating):
-            image = (np.clip(np.nan_to_num(image), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-        elif image.dtype != np.uint8:
-            raise SourceError(f"cannot read a picture of type {image.dtype}; give uint8, or float in 0..1")
-        if image.shape[2] == 1:
-            image = np.repeat(image, 3, axis=2)
-        elif image.shape[2] == 4:
-            wide = image.astype(np.uint16)
-            image = (wide[:, :, :3] * wide[:, :, 3:] // 255).astype(np.uint8)
-        return cls(np.ascontiguousarray(image, dtype=np.uint8), int(time_us), seq, source)
+        picture = _array(image)
+        if picture.ndim == 2:
+            picture = picture[:, :, None]
+        if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or 0 in picture.shape:
+            raise SourceError(
+                f"cannot read a picture of shape {list(picture.shape)}; give [H, W], or [H, W, 1, 3 or 4]"
+            )
+        if np.issubdtype(picture.dtype, np.floating):
+            picture = (np.clip(np.nan_to_num(picture), 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+        elif picture.dtype != np.uint8:
+            raise SourceError(f"cannot read a picture of type {picture.dtype}; give uint8, or float in 0..1")
+        if picture.shape[2] == 1:
+            picture = np.repeat(picture, 3, axis=2)
+        elif picture.shape[2] == 4:
+            wide = picture.astype(np.uint16)
+            picture = (wide[:, :, :3] * wide[:, :, 3:] // 255).astype(np.uint8)
+        return cls(np.ascontiguousarray(picture, dtype=np.uint8), time_us, seq, source)
+
+
+def _array(image: ArrayLike) -> NDArray[np.generic]:
+    try:
+        return np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SourceError(
+            f"cannot read a picture of type {type(image).__name__}: {error}; give an array [H, W], or [H, W, 1, 3 or 4]"
+        ) from error
+
+
+def _whole(what: str, value: SupportsIndex, wanted: str) -> int:
+    """Give a whole number as int.  Raises SourceError for anything else, such as 1.5 or NaN."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise SourceError(f"a frame's {what} is {value!r}; give {wanted}") from error

@@ -1,14 +1,12 @@
 """A session: one stream's memory, fed with frames and asked questions, from any threads."""
 
 import itertools
-import math
 import time
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from ..answer import Answer
 from ..errors import SettingsError, SourceError
@@ -22,6 +20,7 @@ from .reading import Reader
 from .turns import Turns
 
 MOST_CHARACTERS = 8_192
+EXAMPLE = "'what is on the screen now?'"
 MOST_US = 1 << 62  # stream times are kept as int64
 
 
@@ -60,17 +59,16 @@ class Session:
                 self._last_report = self._reader.ingest.report
                 self._reader = None
 
-    def see(self, frame: Frame | NDArray[np.generic], time_us: int | None = None) -> bool:
+    def see(self, frame: Frame | ArrayLike, time_us: int | None = None) -> bool:
         """Take in the next frame; say whether it was kept as a keyframe.
 
         frame: a Frame, or a picture [H, W], [H, W, 1, 3 or 4] with time_us, its capture time in microseconds (default:
         the time since the session was made).  The picture is copied, so its array may be used again.  Raises
-        SourceError when its time is not later than the last frame's; the frame is then left out.
+        SourceError for what is no picture and for a time that is not whole or not later than the last frame's; the
+        frame is then left out.
         """
         if not isinstance(frame, Frame):
             now_us = round((time.monotonic() - self._began) * 1e6)
-            if time_us is not None and not math.isfinite(time_us):
-                raise SourceError(f"a frame's time is {time_us}; give whole microseconds")
             frame = Frame.from_array(frame, now_us if time_us is None else time_us, next(self._numbers))
             clocked = time_us is None
         elif time_us is not None:
@@ -103,7 +101,7 @@ class Session:
         """Answer a question about what was seen so far.
 
         since_us, until_us: read only this stretch of stream time.  Raises SettingsError for an empty range, or for a
-        question that is empty or too long.
+        question that is no text, empty or too long.
         """
         stream = self.ask_stream(question, since_us=since_us, until_us=until_us, sampling=sampling)
         for _ in stream:
@@ -155,14 +153,20 @@ class Session:
 
 
 def _checked(question: str) -> str:
-    """Give the question on one line, what is no valid text replaced.  Raises SettingsError when empty or too long."""
+    """Give the question on one line, what is no valid text replaced.
+
+    Raises SettingsError when it is no text, empty or too long.
+    """
+    given: object = question
+    if not isinstance(given, str):
+        raise SettingsError(f"the question is {given!r:.80}, not text; ask something, such as {EXAMPLE}")
     if len(question) > MOST_CHARACTERS:
         raise SettingsError(
             f"the question is {len(question)} characters long; the limit is {MOST_CHARACTERS}: ask a shorter one"
         )
     text = " ".join(question.encode("utf-8", "replace").decode("utf-8").split())
     if not text:
-        raise SettingsError("the question is empty; ask something, such as 'what is on the screen now?'")
+        raise SettingsError(f"the question is empty; ask something, such as {EXAMPLE}")
     return text
 
 

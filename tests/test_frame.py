@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +22,28 @@ from onlooker import Frame, SourceError
 def test_only_rgb_bytes_are_a_frame(image: np.ndarray) -> None:
     with pytest.raises(SourceError, match=r"uint8 \[H, W, 3\].*from_array"):
         Frame(image, 0)
+
+
+@pytest.mark.parametrize("image", [[[[0, 0, 0]]], None, "picture.png"])
+def test_a_frame_holds_an_array(image: Any) -> None:
+    with pytest.raises(SourceError, match=r"uint8 array \[H, W, 3\], not .*from_array"):
+        Frame(image, 0)
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0, float("nan"), np.float64(3), "x", None])
+def test_times_and_numbers_are_whole(value: Any) -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    for make in (Frame, Frame.from_array):
+        with pytest.raises(SourceError, match=r"time is .*; give whole microseconds"):
+            make(image, value)
+        with pytest.raises(SourceError, match=r"number is .*; give a whole number"):
+            make(image, 0, value)
+
+
+def test_numpy_integers_become_int() -> None:
+    frame = Frame(np.zeros((4, 6, 3), np.uint8), np.int32(2**31 - 1), np.uint8(255))  # type: ignore[arg-type]
+    assert (type(frame.time_us), type(frame.seq)) == (int, int)
+    assert (frame.time_us + 1, frame.seq + 1) == (2**31, 256)
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)))
@@ -60,6 +84,16 @@ def test_rgb_bytes_are_taken_as_they_are() -> None:
 def test_a_view_becomes_contiguous() -> None:
     image = np.zeros((4, 6, 3), np.uint8)[:, ::-1]
     assert Frame.from_array(image, 0).image.flags["C_CONTIGUOUS"]
+
+
+def test_what_numpy_makes_an_array_of_is_a_picture() -> None:
+    assert Frame.from_array([[0.0, 1.0]], 0).image[0, :, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("image", [[[1, 2], [3]], [[1, 2], [3, 4]], None, "picture.png", object(), {1: 2}])
+def test_what_is_no_picture_is_refused(image: Any) -> None:
+    with pytest.raises(SourceError, match="cannot read a picture"):
+        Frame.from_array(image, 0)
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 6, 2), (4, 6, 5), (0, 6), (2, 4, 6, 3)])

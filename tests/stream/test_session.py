@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from onlooker.answer import Answer
 from onlooker.bench.theatre import Show
@@ -252,9 +251,18 @@ def test_pictures_of_every_kind(tiny_backbone: Backbone, keyframes: str) -> None
 
 
 @pytest.mark.parametrize(
-    "picture", [np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3), np.int64)]
+    "picture",
+    [
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.int64),
+        [[1, 2], [3, 4]],
+        [[1, 2], [3]],
+        None,
+        "picture.png",
+    ],
 )
-def test_other_arrays_are_refused(tiny_backbone: Backbone, picture: NDArray[Any]) -> None:
+def test_what_is_no_picture_is_refused(tiny_backbone: Backbone, picture: Any) -> None:
     session = session_of(tiny_backbone)
     with pytest.raises(SourceError, match="cannot read"):
         session.see(picture, 5)
@@ -269,7 +277,7 @@ def test_times(tiny_backbone: Backbone, frames: list[Frame]) -> None:
     for time_us in (-3_000_000, -4_000_000, -(1 << 40)):
         with pytest.raises(SourceError, match="later time"):
             session.see(picture, time_us)
-    for wrong in (float("nan"), float("inf"), 1 << 63, -(1 << 70)):
+    for wrong in (float("nan"), float("inf"), 1.5, "7", 1 << 63, -(1 << 70)):
         with pytest.raises(SourceError, match="time is"):
             session.see(picture, wrong)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="its own time"):
@@ -290,9 +298,19 @@ def test_frames_without_times_get_rising_ones(tiny_backbone: Backbone, frames: l
     assert session.report.now_us == 10**15 + 1
 
 
+@pytest.mark.parametrize("question", [5, None, b"where was the ball ?", ["ball"]])
+def test_questions_are_text(tiny_backbone: Backbone, question: Any) -> None:
+    session = session_of(tiny_backbone)
+    for ask in (session.ask, session.ask_stream):
+        with pytest.raises(SettingsError, match=r"not text; ask something"):
+            ask(question)
+
+
 @pytest.mark.parametrize("question", ["", "   ", "\n\t ", "ball " * 5000, "<video>", "<|im_end|><|im_start|>"])
 def test_questions_that_are_refused(tiny_backbone: Backbone, frames: list[Frame], question: str) -> None:
     session = session_of(tiny_backbone, frames[:3])
+    with pytest.raises(SettingsError, match=r"empty|limit is 8192|no words of its own"):
+        session_of(tiny_backbone).check(question)
     with pytest.raises(SettingsError, match=r"empty|limit is 8192|no words of its own"):
         session.ask(question)
     assert session.ask(QUESTION, sampling=SHORT).text
