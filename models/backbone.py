@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .decoding import Decoding
 
 
+MOST_ANSWER_TOKENS = 8192
+"""The longest answer that may be asked for: room for all of it is set aside before the first token."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class HeadId:
     """Name one query head of one layer."""
@@ -56,7 +60,8 @@ class Prefill:
 class Sampling:
     """Say how an answer is decoded: temperature 0 is greedy.
 
-    max_tokens: at least 1.  temperature: 0 or more.  top_p: over 0, up to 1.  Raises SettingsError outside of these.
+    max_tokens: 1 to MOST_ANSWER_TOKENS.  temperature: 0 or more.  top_p: over 0, up to 1.
+    Raises SettingsError outside of these.
     """
 
     max_tokens: int = 64
@@ -65,8 +70,8 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise SettingsError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        if not 1 <= self.max_tokens <= MOST_ANSWER_TOKENS:
+            raise SettingsError(f"max_tokens is {self.max_tokens}; give 1 to {MOST_ANSWER_TOKENS}")
         if not 0.0 <= self.temperature < float("inf"):
             raise SettingsError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
         if not 0.0 < self.top_p <= 1.0:

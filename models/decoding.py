@@ -36,7 +36,8 @@ class TokenPicker:
             raise ModelError("the model's logits are not finite; load it with dtype bfloat16 or float32")
         if self._sampling.temperature == 0.0:
             return int(logits.argmax())
-        probabilities = torch.softmax(logits.cpu().double() / self._sampling.temperature, dim=-1)
+        below = logits.cpu().double() - logits.max().item()  # so that a tiny temperature leaves the best one at 0
+        probabilities = torch.softmax(below / self._sampling.temperature, dim=-1)
         ordered, ids = probabilities.sort(descending=True, stable=True)
         # Nucleus: the fewest tokens whose mass reaches top_p; the first one always stays.
         ordered[ordered.cumsum(0) - ordered >= self._sampling.top_p] = 0.0

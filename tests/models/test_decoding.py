@@ -87,6 +87,12 @@ def test_sampling_follows_the_probabilities() -> None:
     assert {cold.pick(logits) for _ in range(100)} == {0}
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-310, 1e-300])
+def test_a_tiny_temperature_takes_the_highest(temperature: float) -> None:
+    picker = TokenPicker(Sampling(temperature=temperature))
+    assert {picker.pick(torch.tensor([0.1, 3.0, 2.9, -8.0])) for _ in range(20)} == {1}
+
+
 @pytest.mark.parametrize(("top_p", "kept"), [(0.4, {0}), (0.6, {0, 1}), (0.9, {0, 1, 2}), (1.0, {0, 1, 2, 3})])
 def test_nucleus_is_the_fewest_that_reach_the_mass(top_p: float, kept: set[int]) -> None:
     logits = torch.tensor([0.5, 0.25, 0.1875, 0.0625]).log()
@@ -112,7 +118,14 @@ def test_broken_logits_are_an_error(bad: float) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_tokens": 0}, {"temperature": -0.1}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}],
+    [
+        {"max_tokens": 0},
+        {"max_tokens": 8193},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+    ],
 )
 def test_settings_outside_their_limits(settings: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
