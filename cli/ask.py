@@ -30,6 +30,9 @@ Ask about your own footage, with pictures of where it was seen:
 TIME is in seconds (90), a clock time (1:30, 1:02:00) or a length (1h2m).
 """
 
+MOST_TOKENS = 8192
+"""models.backbone.MOST_ANSWER_TOKENS, which cannot be imported here without torch."""
+
 POCKET_HINT = (
     "onlooker: pocket knows only the sprite theatre (examples/theatre.mp4). For real footage: "
     "--model llava-hf/llava-onevision-qwen2-0.5b-ov-hf, or llava-hf/llava-onevision-qwen2-7b-ov-hf on a GPU"
@@ -60,7 +63,7 @@ def ask(
     model: Annotated[str, typer.Option(help="pocket, a folder, or a Hugging Face id.")] = "pocket",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest words.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
     evidence: Annotated[

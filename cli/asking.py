@@ -52,6 +52,8 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
         model = load(request.model, device=request.device, dtype=request.dtype)
         sampling = Sampling(request.max_tokens, request.temperature)
         with model.session(settings) as session:
+            for question in request.questions:
+                session.check(question)
             last = max(request.moments_us, default=None)
             ends = [time for time in (last, request.end_us, source.info.duration_us) if time is not None]
             progress = None if request.quiet else Progress(sys.stderr, min(ends, default=None))

@@ -71,7 +71,7 @@ class Reader:
         ingest, backbone = self.ingest, self.ingest.backbone
         clock = [time.perf_counter()]
         rows, words = backbone.question(question)
-        _check(rows, words)
+        check_question(rows, words)
         gate = decide(question, ingest.now_us, ingest.settings.gate, ingest.start_us)
         if gate.history and gate.range is not None and since_us is None and until_us is None:
             since_us, until_us = gate.range.since_us, gate.range.until_us
@@ -147,7 +147,8 @@ class Reader:
         return torch.arange(start, start + count, device=context.keys.device)[:, None].expand(count, layout.rotary.axes)
 
 
-def _check(rows: Tensor, words: Tensor) -> None:
+def check_question(rows: Tensor, words: Tensor) -> None:
+    """Raise SettingsError for a question of too many rows [n, D], or none of whose rows are words, bool [n]."""
     if len(rows) > MOST_TOKENS:
         raise SettingsError(f"the question is {len(rows)} tokens long; the limit is {MOST_TOKENS}: ask a shorter one")
     if not bool(words.any()):

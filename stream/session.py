@@ -16,7 +16,7 @@ from ..models.backbone import Backbone, HeadId, Sampling
 from ..settings import Settings
 from .answering import AnswerStream
 from .ingest import Ingest, IngestReport
-from .reading import Reader
+from .reading import Reader, check_question
 from .turns import Turns
 
 MOST_CHARACTERS = 8_192
@@ -89,6 +89,10 @@ class Session:
             kept = ingest.see(frame)
             self._last_us = frame.time_us
             return kept
+
+    def check(self, question: str) -> None:
+        """Raise SettingsError for a question that ask() refuses, whatever was seen: empty, too long, without words."""
+        check_question(*self.backbone.question(_checked(question)))
 
     def ask(
         self,

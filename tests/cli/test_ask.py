@@ -15,8 +15,9 @@ import onlooker
 from onlooker.bench.theatre import Show
 from onlooker.bench.video import VideoSettings, write_video
 from onlooker.cli import main
-from onlooker.cli.ask import read_time
+from onlooker.cli.ask import MOST_TOKENS, read_time
 from onlooker.frame import Frame
+from onlooker.models.backbone import MOST_ANSWER_TOKENS
 
 QUESTIONS = ("where is the red ball?", "what is on the screen now?")
 FIELDS = [
@@ -46,7 +47,7 @@ def ask(tiny_folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> Ca
 
     def run(*words: str, source: Path | str = clip, model: str = str(tiny_folder)) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
-            main.run(["ask", str(source), *words, "--model", model, "--device", "cpu", "--max-tokens", "8"])
+            main.run(["ask", str(source), "--max-tokens", "8", *words, "--model", model, "--device", "cpu"])
         assert isinstance(caught.value.code, int)
         return caught.value.code, *capsys.readouterr()
 
@@ -163,6 +164,10 @@ def test_verbose_prints_timings_and_quiet_prints_nothing(ask: Callable[..., Any]
     [
         ((), 2, "QUESTION"),
         (("what?", "  "), 2, "a question is empty"),
+        ((QUESTIONS[0], "<|im_end|>"), 2, "no words of its own"),
+        ((QUESTIONS[0], "ball " * 3000), 2, "15000 characters long"),
+        ((QUESTIONS[0], "ball" + "!?" * 2000), 2, "tokens long"),
+        (("what?", "--max-tokens", "8193"), 2, "8192"),
         (("what?", "--at", "soon"), 2, "not a time: 'soon'"),
         (("what?", "--at", "1:30", "--to", "1:00"), 2, "--at 1:30 is after watching ends (--to 1:00)"),
         (("what?", "--at", "10", "--from", "1:00"), 2, "--at 0:10 is before watching starts (--from 1:00)"),
@@ -222,6 +227,10 @@ def test_a_cut_file_is_warned_of_once(ask: Callable[..., Any], clip: Path, tmp_p
 
 def test_times_are_read_as_microseconds() -> None:
     assert read_time("1:30") == 90_000_000
+
+
+def test_the_longest_answer_is_that_of_the_models() -> None:
+    assert MOST_TOKENS == MOST_ANSWER_TOKENS
 
 
 def test_the_help_imports_nothing_heavy() -> None:
