@@ -312,8 +312,6 @@ def test_questions_that_are_refused(tiny_backbone: Backbone, frames: list[Frame]
     with pytest.raises(SettingsError, match=r"empty|limit is 8192|no words of its own"):
         session_of(tiny_backbone).check(question)
     with pytest.raises(SettingsError, match=r"empty|limit is 8192|no words of its own"):
-        session_of(tiny_backbone).check(question)
-    with pytest.raises(SettingsError, match=r"empty|limit is 8192|no words of its own"):
         session.ask(question)
     assert session.ask(QUESTION, sampling=SHORT).text
 
