@@ -15,6 +15,7 @@ from onlooker.bench.cast import COLOURS, DIRECTIONS, PLACES, SPRITES, WORDS
 
 IMAGE_PX = 112
 POOLED_SIDE = 4
+VISION_LAYERS = 4
 SYSTEM_PROMPT = "watch the stream and answer."
 SPECIAL = ("<pad>", "<unk>", "<|im_start|>", "<|im_end|>", "<video>", "<image>")
 # Words of questions and answers beside the cast's own. Anything else a person types becomes <unk>, which training
@@ -67,13 +68,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_config() -> LlavaOnevisionConfig:
+def build_config(vision_layers: int = VISION_LAYERS) -> LlavaOnevisionConfig:
     """Describe LLaVA-OneVision at pocket size: SigLIP 4 x 192, Qwen2 6 x 256 with 4 heads and 2 key heads."""
     tokens = vocabulary()
     vision = SiglipVisionConfig(
         hidden_size=192,
         intermediate_size=768,
-        num_hidden_layers=4,
+        num_hidden_layers=vision_layers,
         num_attention_heads=3,
         image_size=IMAGE_PX,
         patch_size=14,
@@ -106,9 +107,9 @@ def build_config() -> LlavaOnevisionConfig:
     )
 
 
-def build_model() -> LlavaOnevisionForConditionalGeneration:
+def build_model(vision_layers: int = VISION_LAYERS) -> LlavaOnevisionForConditionalGeneration:
     """Make the model with random weights (position embeddings are set by the vision stage)."""
-    return LlavaOnevisionForConditionalGeneration(build_config())
+    return LlavaOnevisionForConditionalGeneration(build_config(vision_layers))
 
 
 def save_tokenizer(folder: Path) -> None:

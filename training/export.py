@@ -7,9 +7,35 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from transformers import LlavaOnevisionForConditionalGeneration
 
 from .design import IMAGE_PX, SYSTEM_PROMPT, build_model, save_tokenizer
 from .train_language import load_vision
+
+LOUD = 1024.0  # a power of two: exact in bfloat16
+
+
+def close(model: LlavaOnevisionForConditionalGeneration) -> LlavaOnevisionForConditionalGeneration:
+    """Give the model with the tower's closing layer norm inside of a last layer.
+
+    Training reads the tower after that norm.  LLaVA-OneVision's own forward pass reads the last layer before it, so the
+    norm becomes a layer that attends to nothing: layer_norm2 is the norm, and the MLP passes it on, for
+    gelu(x) - gelu(-x) = x.  What is left of the layer's input beside it is LOUD times as faint as it was.
+    """
+    vision = model.model.vision_tower.config
+    closed = build_model(vision.num_hidden_layers + 1)
+    closed.load_state_dict(model.state_dict(), strict=False)
+    tower = getattr(closed.model.vision_tower, "vision_model", closed.model.vision_tower)
+    last, norm, width = tower.encoder.layers[-1], tower.post_layernorm, vision.hidden_size
+    with torch.no_grad():
+        for parameter in (*last.self_attn.parameters(), *last.mlp.parameters()):
+            parameter.zero_()
+        last.layer_norm2.load_state_dict(norm.state_dict())
+        same = torch.eye(width)
+        last.mlp.fc1.weight[: 2 * width] = torch.cat((same, -same))
+        last.mlp.fc2.weight[:, : 2 * width] = LOUD * torch.cat((same, -same), 1)
+        closed.model.multi_modal_projector.linear_1.weight /= LOUD
+    return closed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wrong = [name for name in missing if "vision_tower" not in name and "lm_head" not in name]
     if wrong or unexpected:
         raise SystemExit(f"the checkpoint does not fit: missing {wrong}, unexpected {unexpected}")
+    model = close(model)
     model.tie_weights()
     model.generation_config.eos_token_id = model.config.text_config.eos_token_id
     model.generation_config.pad_token_id = model.config.text_config.pad_token_id
