@@ -10,7 +10,8 @@ VIDEO ?= examples/theatre.mp4
 QUESTIONS ?= \
 	"What was next to the boat?" \
 	"When did you see the snowman?" \
-	"How many tractors were there?"
+	"How many tractors were there?" \
+	"What did the sign near the castle say?"
 # More arguments for pytest, such as `make test PYTEST="-k recall"`.
 PYTEST ?=
 

@@ -217,6 +217,9 @@ class Writer:
             return kind, self.word(kind, absent), NOT_SEEN
         if pick < 0.42 and len(events) > 1:
             first, second = sorted(rng.choice(len(events), 2, replace=False).tolist())
+            if rng.random() < 0.5:  # recall lays what it finds side by side
+                first = int(rng.integers(len(events) - 1))
+                second = first + 1
             x_first = bool(rng.integers(2))
             x, y = (first, second) if x_first else (second, first)
             name_x, name_y = (str(rng.choice([a.sprite for a in events[n][0].actors])) for n in (x, y))

@@ -1,4 +1,4 @@
-"""Train stage two: python -m training.train_language --minutes 80 --out runs/pocket (after training.train_vision).
+"""Train stage two: python -m training.train_language --minutes 93 --out runs/pocket (after training.train_vision).
 
 The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the
 mean accuracy of the kinds passes the bar, or after a while all the same. Rows of the embedding table that name the cast
@@ -120,7 +120,7 @@ def accuracy(samples: list, batch: dict[str, Tensor], logits: Tensor) -> dict[st
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=80)
+    parser.add_argument("--minutes", type=float, default=93)
     parser.add_argument(
         "--motion-minutes", type=float, default=54, help="set motion then, and train on at half the rate"
     )
@@ -172,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             top = state["level"]
             level = top if writer.rng.random() < 0.7 else int(writer.rng.integers(top + 1))
             frames, questions = LENGTHS[level], 10
+            if state["moves"] and writer.rng.random() < 0.5:  # what recall gives of a short stream
+                frames = int(writer.rng.integers(2, 9))
             writer.free = 0.5 * top / (len(LENGTHS) - 1)  # its words first, then many more
             count = max(4, args.tokens // (16 + frames * 13 + questions * 18))
             samples = [writer.sample(frames, questions) for _ in range(count)]
