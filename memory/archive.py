@@ -41,6 +41,7 @@ class ArchiveStats:
 class _Entry:
     block: KVBlock
     thumbnail: bytes
+    tokens: int
 
     @property
     def overhead(self) -> int:
@@ -114,7 +115,7 @@ class Archive:
                 f"block {block.block_id} spans {block.span_us} us, before the last one's "
                 f"{(self._starts[-1], self._ends[-1])}; blocks are appended in time order"
             )
-        entry = _Entry(_owned(block), thumbnail)
+        entry = _Entry(_owned(block), thumbnail, len(block))
         self.traces.add(block, features)
         self._entries[block.block_id] = entry
         self._ids.append(block.block_id)
@@ -139,7 +140,7 @@ class Archive:
     def size(self, block_id: int) -> int | None:
         """Give a block's number of tokens, None when it is not remembered."""
         entry = self._entries.get(block_id)
-        return None if entry is None else len(entry.block)
+        return None if entry is None else entry.tokens
 
     def between(self, since_us: int | None = None, until_us: int | None = None) -> tuple[int, ...]:
         """List the blocks whose span meets [since_us, until_us), in time order.

@@ -98,7 +98,9 @@ class _Ballot:
         inside = loud >= settings.fires * loud.max(axis=1, initial=0.0, keepdims=True)
         self.events = _events(self.ids, inside, settings.gap_blocks)
         self.taken = np.zeros(int(self.events.max()) + 1)  # per event
-        self.open = np.array([size_of(int(block_id)) is not None for block_id in self.ids])
+        sizes = [size_of(block_id) for block_id in self.ids.tolist()]
+        self.sizes = np.array([np.inf if size is None else size for size in sizes])
+        self.open = np.isfinite(self.sizes)
         shifted = np.exp(candidates.evidence - candidates.evidence.max())
         self.mass = shifted / shifted.sum()
         self.held = 0.0
@@ -135,6 +137,7 @@ class _Ballot:
 
     def _best(self, row: int) -> int | None:
         """Find the row's best open block, for a voice only among those in which it fires."""
+        self.open &= self.sizes <= self.left  # what does not fit now never will
         usable = self.open & self.firing[row - 1] if row else self.open
         worth = np.where(usable, self.rows[row] * self.settings.decay ** self.taken[self.events], 0.0)
         place = int(worth.argmax())
