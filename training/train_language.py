@@ -130,15 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--muon-rate", type=float, default=2.2e-3)
     parser.add_argument("--level-minutes", type=float, default=4.5, help="lengthen after so long all the same")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a finished model folder to train on from, in place of stage one")
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"))
     args = parser.parse_args(arguments)
     torch.manual_seed(args.seed)
     model, tokenizer = build_model(), build_tokenizer()
-    if args.start is None:
-        load_vision(model, args.out)
-    else:
-        model.load_state_dict(type(model).from_pretrained(args.start).float().state_dict())
+    load_vision(model, args.out)
     file, note = args.out / "language.safetensors", args.out / "language.json"
     clock = time.monotonic()
     bank = load_bank(model, args.scenes, args.seed, args.out)
@@ -150,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
         level, spent, moves = saved["level"], saved["minutes"], saved.get("moves", False)
-    elif args.start is None:
+    else:
         begin(model, torch.cat([f.features.flatten(0, 1) for f in bank[:400]]).float(), args.out)
     # pooling is an average, so a bias of the projector goes through it as it is
     shift = (last.bias.detach() - filmed_with).to(torch.bfloat16)
