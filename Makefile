@@ -11,7 +11,8 @@ QUESTIONS ?= \
 	"What was next to the boat?" \
 	"When did you see the snowman?" \
 	"How many tractors were there?" \
-	"What did the sign near the castle say?"
+	"What did the board say next to the tent?" \
+	"Which way did the burger move?"
 # More arguments for pytest, such as `make test PYTEST="-k recall"`.
 PYTEST ?=
 
