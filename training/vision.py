@@ -6,6 +6,7 @@ neighbour, the number of copies and the word beside it (throw-away linear heads)
 sine-cosine: started at random, place is not learned.
 """
 
+import contextlib
 import math
 import queue
 import threading
@@ -106,16 +107,27 @@ def batches(seed: int, size: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
 
 
 def ahead(iterator: Iterator, depth: int = 3) -> Iterator:
-    """Draw from an iterator in a background thread, at most `depth` items ahead."""
+    """Draw from an iterator in a background thread, at most `depth` items ahead; closing it ends the thread."""
     ready: queue.Queue = queue.Queue(depth)
+    closed = threading.Event()
 
     def fill() -> None:
         for item in iterator:
-            ready.put(item)
+            while not closed.is_set():
+                with contextlib.suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    break
+            if closed.is_set():
+                return
 
-    threading.Thread(target=fill, daemon=True).start()
-    while True:
-        yield ready.get()
+    worker = threading.Thread(target=fill, daemon=True)
+    worker.start()
+    try:
+        while True:
+            yield ready.get()
+    finally:
+        closed.set()
+        worker.join()
 
 
 def disturb(images: Tensor, generator: torch.Generator) -> Tensor:
