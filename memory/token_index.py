@@ -82,10 +82,10 @@ class TokenIndex:
             raise RecallError(f"block {block_id} came after block {self._last_id}; blocks are added in rising order")
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise RecallError(f"vectors of shape {list(vectors.shape)} do not fit an index of [n, {self.dim}]")
-        self._last_id = block_id
         rows = np.nan_to_num(np.asarray(vectors, dtype=np.float32), posinf=_FP16_LIMIT, neginf=-_FP16_LIMIT)
         count = rows.shape[0]
         if count == 0:
+            self._last_id = block_id
             return
         if self._centre is None:
             self._centre = rows.mean(axis=0)
@@ -95,6 +95,7 @@ class TokenIndex:
                 self._shards[-1].seal()
             self._shards.append(Shard(self._faiss, self.dim, self.precision, max(self._shard_rows, count)))
         self._shards[-1].add(block_id, rows, span_us)
+        self._last_id = block_id  # only now: what is interrupted before is added again
 
     def forget(self, block_id: int) -> None:
         """Take a block's vectors out; a block that is not here is no error."""

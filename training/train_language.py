@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if file.exists():
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
-        level, spent, moves = saved["level"], saved["minutes"], saved.get("moves", False)
+        level, spent, moves = saved["level"], saved["minutes"], saved["moves"]
     else:
         begin(model, torch.cat([f.features.flatten(0, 1) for f in bank[:400]]).float(), args.out)
     # pooling is an average, so a bias of the projector goes through it as it is
