@@ -132,8 +132,10 @@ class Recall:
             source=np.repeat(np.arange(len(voices)), [len(voice) for voice in voices]),
         )
 
-        sizes = {block_id: self.archive.size(block_id) for block_id in allowed}
-        chosen = sorted(select(candidates, budget_tokens, sizes.get, self.settings.selection))
+        def size_of(block_id: int) -> int | None:
+            return self.archive.size(block_id) if block_id in allowed else None
+
+        chosen = sorted(select(candidates, budget_tokens, size_of, self.settings.selection))
         z_of = dict(zip(ids.tolist(), evidence.tolist(), strict=True))
         scores = tuple(z_of.get(block_id, -math.inf) for block_id in chosen)
         return Recalled(
