@@ -113,13 +113,16 @@ class Writer:
             picked = sorted(rng.choice(available, count, replace=False).tolist())
             chosen.append((filmed, picked))
             total += count
+        if chosen and rng.random() < 0.4:  # what is on the screen now stays a while
+            filmed, picked = chosen[-1]
+            chosen[-1] = filmed, sorted(picked + rng.choice(picked, int(rng.integers(1, MOST_RECENT - 2))).tolist())
         return chosen
 
     def sample(self, frames: int, questions: int) -> Sample:
         """Write one sample."""
         rng = self.rng
         scenes = self.cast_scenes(frames)
-        now = int(np.exp(rng.uniform(np.log(2), np.log(8_000))) * 1e6)
+        now = int((np.exp(rng.uniform(np.log(2), np.log(8_000))) if rng.random() < 0.6 else rng.uniform(0, 3_300)) * 1e6)
         opening = self.encode(f"<|im_start|>system \n{SYSTEM_PROMPT}<|im_end|><|im_start|>user ")
         ids = list(opening)
         frame_of, stretch_of = [-1] * len(ids), [-1] * len(ids)
@@ -128,6 +131,7 @@ class Writer:
         last = sum(len(picked) for _, picked in scenes) - 1
         number, stretch = 0, 0
         prune = rng.random() < 0.7
+        scattered = rng.random() < 0.5
         recent_frames = int(rng.integers(2, MOST_RECENT + 1))
         for filmed, picked in scenes:
             began = now
@@ -148,7 +152,7 @@ class Writer:
                 stretch_of += [stretch] * (len(stamp) + len(keep))
                 number += 1
             told.append((filmed.scene, began, now))
-            now += int(rng.uniform(0.5, 20 if rng.random() < 0.7 else 400) * 1e6)
+            now += self.pause(scattered)
             if rng.random() < 0.5:
                 stretch += 1
         if last >= 0 and number <= recent_frames:
@@ -173,6 +177,13 @@ class Writer:
         arrays = [np.asarray(a) for a in (ids, positions, labels, part, frame_of, stretch_of)]
         pattern = int(rng.choice(3, p=[0.25, 0.45, 0.3]))
         return Sample(arrays[0], visual, *arrays[1:], pattern, int(rng.integers(*WINDOWS)), tuple(kinds))
+
+    def pause(self, scattered: bool) -> int:
+        """Choose the time between two scenes: that of a story, or of what recall picks from far apart."""
+        rng = self.rng
+        if scattered:
+            return int(np.exp(rng.uniform(np.log(1), np.log(600))) * 1e6)
+        return int(rng.uniform(0.5, 20 if rng.random() < 0.7 else 400) * 1e6)
 
     def survivors(self, tokens: Tensor, shown: Tensor | None, recent: bool) -> np.ndarray:
         """Choose which cells pruning leaves: new ones mostly, and a random few."""
