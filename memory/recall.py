@@ -22,10 +22,6 @@ from .selection import Candidates, SelectionSettings, select
 from .traces import Trace, unit
 
 Fusion = Literal["heads", "embeddings", "fused"]
-FuseBy = Literal["rank", "z"]
-Baseline = Literal["tokens", "blocks"]
-HeadTokens = Literal["all", "words"]
-
 
 _RARE = 0.01  # share of questions whose best score may pass `chance` by chance
 
@@ -34,16 +30,11 @@ _RARE = 0.01  # share of questions whose best score may pass `chance` by chance
 class RecallSettings:
     """Say how blocks are scored and chosen.
 
-    fusion: which scores count.  fuse_by: reciprocal rank (Cormack et al. 2009, constant 60) or the mean of z.
-    head_tokens: whether the heads are asked with all rows of the question or only with its own words.  baseline: what
-    the order is measured against: all tokens ever seen, or besides that the other blocks' scores for the same row,
-    which takes out what every block scores alike.  top_tokens: hits asked of an index for each query.
+    fusion: which scores count; both are joined by reciprocal rank (Cormack et al. 2009, constant 60).  top_tokens: hits
+    asked of an index for each query.
     """
 
     fusion: Fusion = "fused"
-    fuse_by: FuseBy = "rank"
-    head_tokens: HeadTokens = "all"
-    baseline: Baseline = "tokens"
     top_tokens: int = 512
     selection: SelectionSettings = field(default_factory=SelectionSettings)
 
@@ -116,17 +107,13 @@ class Recall:
         ids = ids[np.isin(ids, np.fromiter(allowed, np.int64, len(allowed)))]
         if not len(ids):
             return Recalled()
-        plain = [[_spread(head, ids) for head in group.heads] for group in groups]
-        order = plain
-        if self.settings.baseline == "blocks":
-            order = [[_against_blocks(z) for z in group] for group in plain]
-        sources = np.stack([np.mean([z.max(axis=0) for z in group], axis=0) for group in plain])  # [sources, n]
-        ordered = np.stack([np.mean([z.max(axis=0) for z in group], axis=0) for group in order])
+        laid = [[_spread(head, ids) for head in group.heads] for group in groups]
+        sources = np.stack([np.mean([z.max(axis=0) for z in group], axis=0) for group in laid])  # [sources, n]
         evidence = sources.mean(axis=0)
-        voices = [np.max(group, axis=0) for group in order]  # one voice per question token and source
+        voices = [np.max(group, axis=0) for group in laid]  # one voice per question token and source
         candidates = Candidates(
             block_ids=ids,
-            overall=self._fuse(ordered),
+            overall=_fuse(sources),
             evidence=evidence,
             voices=np.concatenate(voices),
             source=np.repeat(np.arange(len(voices)), [len(voice) for voice in voices]),
@@ -166,8 +153,7 @@ class Recall:
                 trace = traces.keys.get(traces.key_head(head))
                 if trace is None:
                     raise RecallError(f"no keys are indexed for head {head.head} of layer {head.layer}; recalibrate")
-                vectors = _rows(rows, trace, asked)
-                pairs.append((trace, vectors if settings.head_tokens == "all" else vectors[asked]))
+                pairs.append((trace, _rows(rows, trace, asked)))
             sources.append(self._search(pairs, since_us, until_us))
         if settings.fusion != "heads" and traces.features is not None:
             vectors = unit(_rows(embeddings, traces.features, asked)[asked])
@@ -191,14 +177,6 @@ class Recall:
             heads.append(_Scores(hits.block_ids, z, floor, hits.scores.max(axis=0)))
             tries = max(tries, trace.index.count(since_us, until_us) * len(vectors))
         return _Source(heads, math.sqrt(2.0 * math.log(tries / _RARE)), cosines) if heads else None
-
-    def _fuse(self, sources: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Join the scores [sources, n] to one order [n], all above 0."""
-        if len(sources) > 1 and self.settings.fuse_by == "rank":
-            ranks = (-sources).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-            fused: NDArray[np.float64] = (1.0 / (61.0 + ranks)).sum(axis=0)
-            return fused
-        return np.asarray(np.maximum(sources.mean(axis=0), 1e-6), dtype=np.float64)
 
     def _hits(self, chosen: list[int], scores: tuple[float, ...]) -> tuple[Hit, ...]:
         hits: list[Hit] = []
@@ -265,10 +243,10 @@ def _spread(head: _Scores, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     return z
 
 
-def _against_blocks(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standardise each row over the blocks; with fewer than four there is nothing to measure against."""
-    if z.shape[1] < 4:
-        return z
-    spread = z.std(axis=1, keepdims=True)
-    standard: NDArray[np.float64] = (z - z.mean(axis=1, keepdims=True)) / np.where(spread > 1e-9, spread, 1.0)
-    return standard
+def _fuse(sources: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Join the scores [sources, n] to one order [n], all above 0."""
+    if len(sources) > 1:
+        ranks = (-sources).argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+        fused: NDArray[np.float64] = (1.0 / (61.0 + ranks)).sum(axis=0)
+        return fused
+    return np.asarray(np.maximum(sources[0], 1e-6), dtype=np.float64)

@@ -75,7 +75,7 @@ def score_recent(recent: Recent, question: Question, archive: Archive, settings:
         heads = []
         for head, queries in question.queries.items():
             layer, kv_head = traces.key_head(head)
-            asked = _numpy(queries)[words if settings.head_tokens == "words" else slice(None)]
+            asked = _numpy(queries)
             held = _numpy(recent.block.keys[layer, kv_head])
             heads.append(_best(traces.keys[layer, kv_head], asked, held, recent.lengths))
             tries = max(tries, len(asked) * len(held))

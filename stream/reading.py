@@ -21,7 +21,7 @@ from .evidence import Question, Recent, RecentScores, find_evidence, find_likene
 from .ingest import Ingest, Seen
 
 RECALL_FRAMES = 16
-HIT_FRAMES = 8  # hits asked of an index for each query, in whole frames' tokens: four times as many cost 9 ms an hour in
+HIT_FRAMES = 8  # hits asked of an index for each query, in whole frames' tokens; four times as many find no more
 MOST_TOKENS = 1024
 
 

@@ -122,7 +122,8 @@ class Writer:
         """Write one sample."""
         rng = self.rng
         scenes = self.cast_scenes(frames)
-        now = int((np.exp(rng.uniform(np.log(2), np.log(8_000))) if rng.random() < 0.6 else rng.uniform(0, 3_300)) * 1e6)
+        now_s = np.exp(rng.uniform(np.log(2), np.log(8_000))) if rng.random() < 0.6 else rng.uniform(0, 3_300)
+        now = int(now_s * 1e6)
         opening = self.encode(f"<|im_start|>system \n{SYSTEM_PROMPT}<|im_end|><|im_start|>user ")
         ids = list(opening)
         frame_of, stretch_of = [-1] * len(ids), [-1] * len(ids)
