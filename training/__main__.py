@@ -1,4 +1,4 @@
-"""Train pocket from nothing: python -m training --out runs/pocket (about two and a half hours on 2 cores).
+"""Train pocket from nothing: python -m training --out runs/pocket (about three hours on 2 cores).
 
 Seeded and resumable: run it again after a stop and it goes on from the last checkpoint (weights and minutes; the
 optimisers' moments start afresh).  Needs the repository, not an installed wheel: pip install -e '.[cpu]' first.
@@ -14,7 +14,7 @@ def main() -> None:
     """Run both stages, then write the model folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vision-minutes", type=float, default=52)
-    parser.add_argument("--language-minutes", type=float, default=93)
+    parser.add_argument("--language-minutes", type=float, default=130)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/pocket"), help="checkpoints and logs")
     parser.add_argument("--model", type=Path, default=Path("models/pocket"), help="where the finished model goes")

@@ -1,4 +1,4 @@
-"""Train stage two: python -m training.train_language --minutes 93 --out runs/pocket (after training.train_vision).
+"""Train stage two: python -m training.train_language --minutes 130 --out runs/pocket (after training.train_vision).
 
 The tower is frozen; its features of a bank of scenes are made once. Loss on answers only. Contexts lengthen when the
 mean accuracy of the kinds passes the bar, or after a while all the same. Rows of the embedding table that name the cast
@@ -27,13 +27,15 @@ from .circuits import CLOCK, start_circuits
 from .contexts import IGNORED, Writer, collate
 from .design import build_model, build_tokenizer, vocabulary
 from .motion import set_motion
+from .order import set_order
+from .rest import set_rest
 from .scenes import Filmed, fill_bank, load_bank
 from .vision import NAMES, ahead
 
 LENGTHS = (4, 7, 11, 16, 22)
 BAR = 0.86
 GENTLE = ("self_attn.",)  # where the circuits are
-MOTION_SEED = 0x307104
+MOTION_SEED, ORDER_SEED = 0x307104, 0x0BDE4
 CARRIED = {"place": 8, "colour": 7, "count": 4, "word": 20, "neighbour": 25}  # directions, 64 in all
 
 
@@ -72,6 +74,16 @@ def add_motion(
     chosen = [sample for sample in samples if "motion" in sample.kinds][:100]
     reader = load_file(out / "vision.safetensors")["labels.heads.place.weight"]
     return set_motion(model, reader, mark / mark.norm(), chosen, partial(embed, model))
+
+
+def add_order(
+    model: LlavaOnevisionForConditionalGeneration, bank: Sequence[Filmed], tokenizer: PreTrainedTokenizerFast
+) -> float:
+    """Set where plain words rest, then what tells orders, fitted on samples of their own."""
+    writer = Writer(bank, tokenizer, ORDER_SEED)
+    samples = [writer.sample(int(writer.rng.integers(LENGTHS[0], LENGTHS[-1] + 1)), 10) for _ in range(250)]
+    set_rest(model, samples[:100], partial(embed, model))
+    return set_order(model, samples, partial(embed, model))
 
 
 def hold(model: LlavaOnevisionForConditionalGeneration) -> None:
@@ -120,10 +132,11 @@ def accuracy(samples: list, batch: dict[str, Tensor], logits: Tensor) -> dict[st
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train until the minutes are spent; resume from the folder's last checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=93)
+    parser.add_argument("--minutes", type=float, default=130)
     parser.add_argument(
         "--motion-minutes", type=float, default=54, help="set motion then, and train on at half the rate"
     )
+    parser.add_argument("--order-minutes", type=float, default=93, help="set order then, and train on")
     parser.add_argument("--scenes", type=int, default=16_000)
     parser.add_argument("--tokens", type=int, default=4_200, help="tokens per step, about")
     parser.add_argument("--rate", type=float, default=1.2e-3)
@@ -141,11 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"bank of {len(bank)} scenes in {time.monotonic() - clock:.0f} s", flush=True)
     last = model.model.multi_modal_projector.linear_2
     filmed_with = last.bias.detach().clone()
-    level, spent, moves = 0, 0.0, False
+    level, spent, moves, orders = 0, 0.0, False, False
     if file.exists():
         model.load_state_dict(load_file(file), strict=False)
         saved = json.loads(note.read_text())
-        level, spent, moves = saved["level"], saved["minutes"], saved["moves"]
+        level, spent, moves, orders = (saved[name] for name in ("level", "minutes", "moves", "orders"))
     else:
         begin(model, torch.cat([f.features.flatten(0, 1) for f in bank[:400]]).float(), args.out)
     # pooling is an average, so a bias of the projector goes through it as it is
@@ -158,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = table[frozen].detach().clone()
     made = optimisers.build([model], args.rate, args.muon_rate, GENTLE)
     writer = Writer(bank, tokenizer, args.seed + int(spent * 100))
-    state = {"level": level, "moves": moves}
+    state = {"level": level, "moves": moves, "orders": orders}
     if moves:
         hold(model)
     average: dict[str, float] = {}
@@ -194,6 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"== {minutes:.1f} min: motion is set; nouns tell {told:.2f} of them", flush=True)
             state["moves"] = True
             hold(model)
+        if minutes >= args.order_minutes and not state["orders"]:
+            told = add_order(model, writer.bank, tokenizer)
+            print(f"== {minutes:.1f} min: order is set; the last nouns tell {told:.2f} of them", flush=True)
+            state["orders"] = True
         if state["moves"]:
             share = (minutes - args.motion_minutes) / (args.minutes - args.motion_minutes)
             optimisers.set_rate(made, share, 0.5)
