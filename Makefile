@@ -9,10 +9,10 @@ TORCH_INDEX ?=
 VIDEO ?= examples/theatre.mp4
 QUESTIONS ?= \
 	"What was next to the boat?" \
-	"When did you see the snowman?" \
+	"When did the snowman appear?" \
 	"How many tractors were there?" \
 	"What did the board say next to the tent?" \
-	"Which way did the burger move?"
+	"How did the burger move?"
 # More arguments for pytest, such as `make test PYTEST="-k recall"`.
 PYTEST ?=
 
