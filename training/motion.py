@@ -13,7 +13,7 @@ thing went needs where it was.  So, after that:
 They write along directions of the residual stream that vary least, so that little else is disturbed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +23,9 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from onlooker.bench.cast import DIRECTIONS, PLACES, SPRITES
 
 from .circuits import SLOW, Head
-from .contexts import IGNORED, Sample, collate
+from .contexts import IGNORED, Sample
 from .design import vocabulary
+from .probe import Embed, probe
 from .vision import PLACE_NAMES
 
 GAIN = 4.0  # about how large the direction is in a layer's input, whose elements are about 1
@@ -68,7 +69,7 @@ def set_motion(
     reader: Tensor,
     mark: Tensor,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> float:
     """Change the heads; give the share of the samples' motions that a noun can then tell (by least squares).
 
@@ -170,7 +171,7 @@ def quiet(inputs: Sequence[Tensor], count: int) -> Tensor:
 def gather(
     model: LlavaOnevisionForConditionalGeneration,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> Evidence:
     """Run the samples and pick what the heads are fitted on."""
     language = model.model.language_model
@@ -193,15 +194,7 @@ def gather(
     hook = language.layers[0].post_attention_layernorm.register_forward_hook(lambda *a: halfway.append(a[2][0]))
     try:
         for sample in samples:
-            batch = collate([sample])
-            out = language(
-                inputs_embeds=embed(batch),
-                attention_mask={"full_attention": torch.where(batch["mask"], 0.0, -1e9)},
-                position_ids=batch["positions"],
-                use_cache=False,
-                output_hidden_states=True,
-                output_attentions=True,
-            )
+            batch, out = probe(model, sample, embed, attentions=True)
             ids, labels, part = batch["ids"][0], batch["labels"][0], batch["part"][0]
             for number, rows in enumerate(inputs):
                 rows.append(language.layers[number].input_layernorm(out.hidden_states[number][0]))

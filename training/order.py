@@ -15,7 +15,7 @@ tells neighbours apart.  Even multiples cannot be had: in the clock's code n + 3
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .contexts import Sample
 from .design import vocabulary
 from .motion import outputs, quiet
 from .pairs import CODE, TURNS, Pairs, gather
+from .probe import Embed
 
 FIRST_ROW = 2  # of key head 1 of layer 1: motion has the two before
 TOLD, FLAG = 2.0, 2.0  # how large the angle and the flag are, in a layer's residual stream
@@ -39,7 +40,7 @@ GATE, OTHER, CODED = 31, 30, 20  # channels: rotary turns them by next to nothin
 def set_order(
     model: LlavaOnevisionForConditionalGeneration,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> float:
     """Change the heads; give the share of the samples' pairs that the flag then tells rightly.
 

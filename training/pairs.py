@@ -1,7 +1,7 @@
 """Pairs: what the heads that tell order are fitted on, gathered from samples that the model is run on."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,9 @@ from transformers import LlavaOnevisionForConditionalGeneration
 
 from onlooker.bench.cast import SPRITES
 
-from .contexts import IGNORED, Sample, collate
+from .contexts import IGNORED, Sample
 from .design import vocabulary
+from .probe import Embed, probe
 
 TURNS = ((1, 1.0), (3, 0.6))  # times round the hour, and what each counts for
 CODE = 2 * len(TURNS)
@@ -55,7 +56,7 @@ def angles_of(minute: int) -> Tensor:
 def gather(
     model: LlavaOnevisionForConditionalGeneration,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> Pairs:
     """Run the samples and pick what the heads are fitted on."""
     language = model.model.language_model
@@ -70,15 +71,7 @@ def gather(
     model.set_attn_implementation("eager")
     try:
         for sample in samples:
-            batch = collate([sample])
-            out = language(
-                inputs_embeds=embed(batch),
-                attention_mask={"full_attention": torch.where(batch["mask"], 0.0, -1e9)},
-                position_ids=batch["positions"],
-                use_cache=False,
-                output_hidden_states=True,
-                output_attentions=True,
-            )
+            batch, out = probe(model, sample, embed, attentions=True)
             ids, labels, part = batch["ids"][0], batch["labels"][0], batch["part"][0]
             for number, rows in enumerate(inputs):
                 rows.append(language.layers[number].input_layernorm(out.hidden_states[number][0]))

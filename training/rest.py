@@ -5,7 +5,7 @@ to what was just seen, and wrote the time of that where the answer is made: "at 
 now attend to the very first token, and what that gives is made nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,11 @@ from transformers import LlavaOnevisionForConditionalGeneration
 from onlooker.bench.cast import SPRITES
 
 from .circuits import CLOCK
-from .contexts import IGNORED, Sample, collate
+from .contexts import IGNORED, Sample
 from .design import vocabulary
 from .motion import outputs
 from .order import affine, root, scaled
+from .probe import Embed, probe
 
 NATS = 120.0  # that a wholly plain word prefers the first token by
 PLAIN = 0.45  # what is less plain than this avoids it
@@ -44,7 +45,7 @@ class Tokens:
 def set_rest(
     model: LlavaOnevisionForConditionalGeneration,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> float:
     """Change key head 0 of layer 1; give the share of questions' tokens that it tells plain or not rightly.
 
@@ -78,7 +79,7 @@ def set_rest(
 def gather(
     model: LlavaOnevisionForConditionalGeneration,
     samples: Sequence[Sample],
-    embed: Callable[[dict[str, Tensor]], Tensor],
+    embed: Embed,
 ) -> Tokens:
     """Run the samples and tell their tokens apart."""
     language, words = model.model.language_model, vocabulary()
@@ -86,14 +87,7 @@ def gather(
     hours = torch.tensor([words.index(token) for token in CLOCK])
     parts: list[tuple[Tensor, ...]] = []
     for sample in samples:
-        batch = collate([sample])
-        out = language(
-            inputs_embeds=embed(batch),
-            attention_mask={"full_attention": torch.where(batch["mask"], 0.0, -1e9)},
-            position_ids=batch["positions"],
-            use_cache=False,
-            output_hidden_states=True,
-        )
+        batch, out = probe(model, sample, embed)
         ids, asked = batch["ids"][0], batch["part"][0] >= 0
         noun = asked & torch.isin(ids, things) & (batch["labels"][0] == IGNORED)
         parts.append(
