@@ -29,7 +29,6 @@ from .theatre import Show
 from .video import VideoSettings, write_video
 
 ROUNDS = 3  # that a question is asked: a busy machine passes in waves
-
 WARM_UP_FRAMES = 32
 SPEED = 0x5EED  # namespace of the streams: no answers are judged here
 

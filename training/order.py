@@ -65,9 +65,8 @@ def set_order(
         flagged = seen.inputs[5] @ flag[0]
         ends = flagged[seen.last].quantile(torch.tensor([0.1, 0.9]))
         middle, half = float(ends.mean()), float(ends[1] - ends[0]) / 2
-        scale = language.norm.weight.clamp(
-            min=0.1
-        )  # what is written here is scaled by it before it is compared with words
+        # What is written here is scaled by the last norm before it is compared with words.
+        scale = language.norm.weight.clamp(min=0.1)
         words = vocabulary()
         side = (table[words.index("before")] - table[words.index("after")]) / scale
         set_side(layers[5].self_attn, seen, flag / half, -middle / half, side / side.norm())
