@@ -138,7 +138,9 @@ def _architecture(folder: Path) -> str:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} holds no config.json, so it is no model folder") from error
+        raise ModelError(
+            f"{folder} holds no config.json, so it is no model folder; give one that has, pocket, or a Hugging Face id"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path} ({error}); fetch the model again") from error
     kind = config.get("model_type") if isinstance(config, dict) else None

@@ -41,7 +41,9 @@ def test_times_and_numbers_are_whole(value: Any) -> None:
 
 
 def test_numpy_integers_become_int() -> None:
-    frame = Frame(np.zeros((4, 6, 3), np.uint8), np.int32(2**31 - 1), np.uint8(255))  # type: ignore[arg-type]
+    time_us: Any = np.int32(2**31 - 1)
+    seq: Any = np.uint8(255)
+    frame = Frame(np.zeros((4, 6, 3), np.uint8), time_us, seq)
     assert (type(frame.time_us), type(frame.seq)) == (int, int)
     assert (frame.time_us + 1, frame.seq + 1) == (2**31, 256)
 

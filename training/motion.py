@@ -25,7 +25,7 @@ from onlooker.bench.cast import DIRECTIONS, PLACES, SPRITES
 from .circuits import SLOW, Head
 from .contexts import IGNORED, Sample
 from .design import vocabulary
-from .probe import Embed, probe
+from .probes import Embed, joined, probes, sizes
 from .vision import PLACE_NAMES
 
 GAIN = 4.0  # about how large the direction is in a layer's input, whose elements are about 1
@@ -178,8 +178,8 @@ def gather(
     words = vocabulary()
     things = torch.tensor([words.index(name) for name in SPRITES])
     ways = {words.index(name): torch.tensor(way, dtype=torch.float32) for name, way in DIRECTIONS.items()}
-    inputs: list[list[Tensor]] = [[] for _ in range(4)]
-    square: list[list[float]] = [[] for _ in range(4)]
+    inputs: list[list[Tensor]] = []
+    squares: list[list[float]] = []
     visual: list[Tensor] = []
     shown: list[Tensor] = []
     before: list[Tensor] = []
@@ -189,40 +189,34 @@ def gather(
     attended: list[Tensor] = []
     directions: list[Tensor] = []
     offset = 0
-    model.set_attn_implementation("eager")
     halfway: list[Tensor] = []
     hook = language.layers[0].post_attention_layernorm.register_forward_hook(lambda *a: halfway.append(a[2][0]))
     try:
-        for sample in samples:
-            batch, out = probe(model, sample, embed, attentions=True)
-            ids, labels, part = batch["ids"][0], batch["labels"][0], batch["part"][0]
-            for number, rows in enumerate(inputs):
-                rows.append(language.layers[number].input_layernorm(out.hidden_states[number][0]))
-                square[number].append(float(out.hidden_states[number].pow(2).mean()))
+        for seen in probes(model, samples, embed):
+            ids, labels, part = seen.ids, seen.labels, seen.part
+            inputs.append(seen.inputs[:4])
+            squares.append(seen.squares[:4])
             visual.append(ids == -1)
-            shown.append(batch["features"].float())
-            before.append((out.attentions[0][0, :2].mean(0) @ inputs[0][-1])[ids == -1])
+            shown.append(seen.features)
+            before.append((seen.attentions[0][:2].mean(0) @ seen.inputs[0])[ids == -1])
             thing = torch.isin(ids, things) & (labels == IGNORED)
             nounish.append(thing)
             named.append(model.get_input_embeddings().weight[ids[thing]])
-            for question, kind in enumerate(sample.kinds):
+            for question, kind in enumerate(seen.sample.kinds):
                 answer = int(torch.nonzero((part == question) & (labels != IGNORED))[0, 0])
                 if kind == "motion" and int(labels[answer]) in ways:
                     noun = int(torch.nonzero((part == question) & torch.isin(ids, things))[-1, 0])
                     nouns.append(offset + noun)
-                    attended.append(nn.functional.pad(out.attentions[1][0, 2:, noun].mean(0), (offset, 0)))
+                    attended.append(nn.functional.pad(seen.attentions[1][2:, noun].mean(0), (offset, 0)))
                     directions.append(ways[int(labels[answer])])
             offset += len(ids)
     finally:
         hook.remove()
-        model.set_attn_implementation("sdpa")
-    rows = [torch.cat(parts) for parts in inputs]
     sees = torch.cat(visual)
     weights = torch.stack([nn.functional.pad(row, (0, offset - len(row))) for row in attended]) * sees
-    means = [sum(sizes) / len(sizes) for sizes in square]
     return Evidence(
-        rows,
-        [mean**0.5 for mean in means],
+        joined(inputs),
+        sizes(squares),
         sees,
         torch.cat(shown),
         torch.cat(before),

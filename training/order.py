@@ -27,7 +27,7 @@ from .contexts import Sample
 from .design import vocabulary
 from .motion import outputs, quiet
 from .pairs import CODE, TURNS, Pairs, gather
-from .probe import Embed
+from .probes import Embed
 
 FIRST_ROW = 2  # of key head 1 of layer 1: motion has the two before
 TOLD, FLAG = 2.0, 2.0  # how large the angle and the flag are, in a layer's residual stream

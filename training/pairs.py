@@ -12,7 +12,7 @@ from onlooker.bench.cast import SPRITES
 
 from .contexts import IGNORED, Sample
 from .design import vocabulary
-from .probe import Embed, probe
+from .probes import Embed, joined, probes, sizes
 
 TURNS = ((1, 1.0), (3, 0.6))  # times round the hour, and what each counts for
 CODE = 2 * len(TURNS)
@@ -59,55 +59,48 @@ def gather(
     embed: Embed,
 ) -> Pairs:
     """Run the samples and pick what the heads are fitted on."""
-    language = model.model.language_model
     words = vocabulary()
     things = torch.tensor([words.index(name) for name in SPRITES])
-    inputs: list[list[Tensor]] = [[] for _ in language.layers]
-    square: list[list[float]] = [[] for _ in language.layers]
+    inputs: list[list[Tensor]] = []
+    squares: list[list[float]] = []
     question, timed, angles = [], [], []
     nouns, names, second, attended, sure = [], [], [], [], []
     first, last, earlier, due, other = [], [], [], [], []
     offset = 0
-    model.set_attn_implementation("eager")
-    try:
-        for sample in samples:
-            batch, out = probe(model, sample, embed, attentions=True)
-            ids, labels, part = batch["ids"][0], batch["labels"][0], batch["part"][0]
-            for number, rows in enumerate(inputs):
-                rows.append(language.layers[number].input_layernorm(out.hidden_states[number][0]))
-                square[number].append(float(out.hidden_states[number].pow(2).mean()))
-            seen = ids == -1
-            told, known = clock_angles(sample, words)
-            question.append(part >= 0)
-            angles.append(told)
-            timed.append(known & seen)
-            for number, kind in enumerate(sample.kinds):
-                mine = part == number
-                asked = torch.nonzero(mine & torch.isin(ids, things) & (labels == IGNORED))[:, 0].tolist()
-                said = torch.nonzero(mine & (labels != IGNORED))[:, 0].tolist()
-                for place, row in enumerate(asked):
-                    weight = out.attentions[1][0, 2:, row].mean(0) * seen
-                    nouns.append(offset + row)
-                    names.append(int(ids[row]))
-                    second.append(float(place))
-                    attended.append(weight @ told / weight.sum().clamp(min=1e-6))
-                    sure.append(float(weight[known].sum()) > 0.8)
-                begins, follows = words[int(labels[said[0]])], int(labels[said[-2]])
-                if kind != "order" or len(asked) != 2 or begins not in ("before", "after", "the"):
-                    other += [offset + row for row in said]
-                    continue
-                was_first = begins == "before" if begins != "the" else follows == int(ids[asked[0]])
-                first.append(offset + asked[0])
-                last.append(offset + asked[1])
-                earlier.append(1.0 if was_first else -1.0)
-                if begins == "the":
-                    due.append(offset + said[1])
-            offset += len(ids)
-    finally:
-        model.set_attn_implementation("sdpa")
+    for probe in probes(model, samples, embed):
+        ids, labels, part = probe.ids, probe.labels, probe.part
+        inputs.append(probe.inputs)
+        squares.append(probe.squares)
+        seen = ids == -1
+        told, known = clock_angles(probe.sample, words)
+        question.append(part >= 0)
+        angles.append(told)
+        timed.append(known & seen)
+        for number, kind in enumerate(probe.sample.kinds):
+            mine = part == number
+            asked = torch.nonzero(mine & torch.isin(ids, things) & (labels == IGNORED))[:, 0].tolist()
+            said = torch.nonzero(mine & (labels != IGNORED))[:, 0].tolist()
+            for place, row in enumerate(asked):
+                weight = probe.attentions[1][2:, row].mean(0) * seen
+                nouns.append(offset + row)
+                names.append(int(ids[row]))
+                second.append(float(place))
+                attended.append(weight @ told / weight.sum().clamp(min=1e-6))
+                sure.append(float(weight[known].sum()) > 0.8)
+            begins, follows = words[int(labels[said[0]])], int(labels[said[-2]])
+            if kind != "order" or len(asked) != 2 or begins not in ("before", "after", "the"):
+                other += [offset + row for row in said]
+                continue
+            was_first = begins == "before" if begins != "the" else follows == int(ids[asked[0]])
+            first.append(offset + asked[0])
+            last.append(offset + asked[1])
+            earlier.append(1.0 if was_first else -1.0)
+            if begins == "the":
+                due.append(offset + said[1])
+        offset += len(ids)
     return Pairs(
-        [torch.cat(rows) for rows in inputs],
-        [(sum(sizes) / len(sizes)) ** 0.5 for sizes in square],
+        joined(inputs),
+        sizes(squares),
         torch.cat(question),
         torch.cat(timed),
         torch.cat(angles),

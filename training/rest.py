@@ -19,7 +19,7 @@ from .contexts import IGNORED, Sample
 from .design import vocabulary
 from .motion import outputs
 from .order import affine, root, scaled
-from .probe import Embed, probe
+from .probes import Embed, probes
 
 NATS = 120.0  # that a wholly plain word prefers the first token by
 PLAIN = 0.45  # what is less plain than this avoids it
@@ -82,17 +82,16 @@ def gather(
     embed: Embed,
 ) -> Tokens:
     """Run the samples and tell their tokens apart."""
-    language, words = model.model.language_model, vocabulary()
+    words = vocabulary()
     things = torch.tensor([words.index(name) for name in SPRITES])
     hours = torch.tensor([words.index(token) for token in CLOCK])
     parts: list[tuple[Tensor, ...]] = []
-    for sample in samples:
-        batch, out = probe(model, sample, embed)
-        ids, asked = batch["ids"][0], batch["part"][0] >= 0
-        noun = asked & torch.isin(ids, things) & (batch["labels"][0] == IGNORED)
+    for probe in probes(model, samples, embed):
+        ids, asked = probe.ids, probe.part >= 0
+        noun = asked & torch.isin(ids, things) & (probe.labels == IGNORED)
         parts.append(
             (
-                language.layers[1].input_layernorm(out.hidden_states[1][0]),
+                probe.inputs[1],
                 ids == -1,
                 ~asked & torch.isin(ids, hours),
                 torch.arange(len(ids)) == 0,
