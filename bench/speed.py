@@ -4,8 +4,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -240,44 +240,59 @@ def measure_answers(
     questions: int = 9,
     seed: int = 0,
     told: Callable[[str], None] = lambda _: None,
-) -> Iterator[AnswerSpeed]:
-    """Stream a show, and ask the same questions after each of these many minutes."""
+) -> tuple[AnswerSpeed, ...]:
+    """Watch a show for each of these many minutes, then ask the same questions of all, in turns.
+
+    In turns, because a busy machine's speed drifts: asked one after the other, the ages would not be compared alike.
+    """
     show = Show(seed, max(minutes) * 60.0, namespace=SPEED)
     asked = show.questions()
     texts = [question.text for question in asked[:: max(1, len(asked) // questions)]][:questions]
-    session = Session(backbone, settings, heads)
-    due = sorted(minutes)
+    watched = [_Watched(age, Session(backbone, settings, heads)) for age in sorted(minutes)]
     for frame in show.frames(fps):
-        session.see(frame)
+        for item in watched:
+            if frame.time_us < item.minutes * 60e6:
+                item.session.see(frame)
         if frame.seq % 600 == 599:
-            told(f"{frame.time_us / 60e6:.1f} of {due[-1]:g} min seen")
-        passed = frame.time_us + round(1e6 / fps)
-        while due and passed >= due[0] * 60e6:
-            told(f"asking after {due[0]:g} min")
-            yield _answers(session, show, due.pop(0), texts, fps, frame.time_us)
+            told(f"{frame.time_us / 60e6:.1f} of {watched[-1].minutes:g} min seen")
+    told(f"asking {len(texts)} questions {ROUNDS} times")
+    pictures = [_uniform_frames(show, item.minutes, fps) for item in watched]
+    for item in watched:
+        item.session.ask(texts[0])  # encodes the waiting keyframes and warms up
+    for number in range(ROUNDS):
+        for text in texts:
+            for item, frames in zip(watched, pictures, strict=True):
+                item.ours_ms.append(item.session.ask(text).timings["first_token_ms"])
+                if number == 0:
+                    item.uniform_ms.append(reencode_first_token(backbone, frames, text))
+    return tuple(item.speed() for item in watched)
 
 
-def _answers(
-    session: Session, show: Show, minutes: float, texts: Sequence[str], fps: float, now_us: int
-) -> AnswerSpeed:
-    ours, uniform = [], []
-    session.ask(texts[0])  # encodes the waiting keyframes and warms up
-    for _ in range(ROUNDS):
-        ours += [session.ask(text).timings["first_token_ms"] for text in texts]
-    numbers = sorted({int(now_us * fps / 1e6 * (n + 0.5) / UNIFORM_FRAMES) for n in range(UNIFORM_FRAMES)})
-    frames = list(show.frames_at(round(number * 1e6 / fps) for number in numbers))
-    reencode_first_token(session.backbone, frames, texts[0])
-    for text in texts:
-        uniform.append(reencode_first_token(session.backbone, frames, text))
-    return AnswerSpeed(
-        minutes=minutes,
-        keyframes=session.report.keyframes,
-        archive_bytes=session.memory.used_bytes,
-        first_token_ms=statistics.median(ours),
-        first_token_worst_ms=max(ours),
-        uniform_ms=statistics.median(uniform),
-        uniform_worst_ms=max(uniform),
-    )
+@dataclass(slots=True)
+class _Watched:
+    """Hold a session that watched for some minutes, and how long its answers took."""
+
+    minutes: float
+    session: Session
+    ours_ms: list[float] = field(default_factory=list)
+    uniform_ms: list[float] = field(default_factory=list)
+
+    def speed(self) -> AnswerSpeed:
+        return AnswerSpeed(
+            minutes=self.minutes,
+            keyframes=self.session.report.keyframes,
+            archive_bytes=self.session.memory.used_bytes,
+            first_token_ms=statistics.median(self.ours_ms),
+            first_token_worst_ms=max(self.ours_ms),
+            uniform_ms=statistics.median(self.uniform_ms),
+            uniform_worst_ms=max(self.uniform_ms),
+        )
+
+
+def _uniform_frames(show: Show, minutes: float, fps: float) -> list[Frame]:
+    """Draw UNIFORM_FRAMES frames, evenly over the first minutes."""
+    numbers = sorted({int(minutes * 60 * fps * (n + 0.5) / UNIFORM_FRAMES) for n in range(UNIFORM_FRAMES)})
+    return list(show.frames_at(round(number * 1e6 / fps) for number in numbers))
 
 
 def reencode_first_token(backbone: Backbone, frames: Sequence[Frame], question: str) -> float:

@@ -156,7 +156,7 @@ def speed(
             write_clip(path, clip_s, clip_fps)
         say("streaming it")
         ingest = measure_ingest(backbone, path, settings, heads)
-    answers = tuple(measure_answers(backbone, sorted({1.0, minutes}), settings, heads, fps, told=say))
+    answers = measure_answers(backbone, sorted({1.0, minutes}), settings, heads, fps, told=say)
     end_progress()
     report = SpeedReport(
         model, str(backbone.device), torch.get_num_threads(), ingest, answers, before, resident_bytes()
