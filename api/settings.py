@@ -18,6 +18,7 @@ class Settings:
     recent_frames: newest keyframes that every question reads, encoded anew.  memory_tokens: most recalled tokens a
     question reads; None for 16 whole frames' worth.  archive_bytes: cap on everything remembered of the past.
     gate: whether history joins ("auto" reads it from the question's words).  fusion: which scores recall uses.
+    positions: what becomes of the positions between recalled blocks (docs/positions.md).
     thumbnail_px: longer side of evidence pictures, 0 for none.
     Raises SettingsError for a value outside its limits.
     """
@@ -33,6 +34,7 @@ class Settings:
     archive_bytes: int = 2048 * MIB
     gate: Literal["auto", "always", "never"] = "auto"
     fusion: Literal["heads", "embeddings", "fused"] = "fused"
+    positions: Literal["contiguous", "capped", "kept"] = "contiguous"
     thumbnail_px: int = 160
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class Settings:
             ("keyframes", ("gate", "all")),
             ("gate", ("auto", "always", "never")),
             ("fusion", ("heads", "embeddings", "fused")),
+            ("positions", ("contiguous", "capped", "kept")),
         ):
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from ..frame import Frame
 from ..memory.block import Context, KVBlock
 from ..memory.context import assemble
+from ..memory.positions import clock_place, text_positions
 from ..models.backbone import Backbone
 from ..stream.ingest import Ingest, Seen
 
@@ -39,7 +39,7 @@ class Moment:
     @property
     def cells(self) -> int:
         """Visual tokens of a whole frame."""
-        return self.backbone.grid[0] * self.backbone.grid[1]
+        return self.ingest.cells
 
     @cached_property
     def seen(self) -> list[Seen]:
@@ -52,17 +52,19 @@ class Moment:
         waiting = [item for item in self.seen if item.block_id not in self.ingest.archive]
         if not waiting:
             return []
-        rows = [self._with_stamp(item.features, item.time_us) for item in waiting]
-        whole = self._prefill(rows, [self.ingest.sink, *self.ingest.window.blocks], (waiting[0].time_us, self.now_us))
-        blocks, start = [], 0
+        whole = self.ingest.run(waiting, [self.ingest.sink, *self.ingest.window.blocks], NO_BLOCK)
+        layout, blocks, start = self.backbone.layout, [], 0
         ends = [*(item.time_us for item in waiting[1:]), self.now_us]
-        for item, row, end_us in zip(waiting, rows, ends, strict=True):
-            part = slice(start, start + len(row))
-            start += len(row)
+        for item, end_us in zip(waiting, ends, strict=True):
+            rows = self.backbone.frame(item.tokens)
+            part = slice(start, start + len(rows))
+            start += len(rows)
             keys, values = whole.keys[:, :, part].cpu(), whole.values[:, :, part].cpu()
-            positions = self.positions(len(row), 0)
-            span_us = (item.time_us, end_us)
-            blocks.append(KVBlock(item.block_id, keys, values, positions, len(row), whole.coords[part], span_us))
+            extent = rows.extent
+            if layout.ids_per_second:
+                extent = clock_place(layout, end_us, self.ingest.start_us) - item.place
+            span_us, coords = (item.time_us, end_us), whole.coords[part]
+            blocks.append(KVBlock(item.block_id, keys, values, rows.positions, extent, coords, span_us, item.place))
         return blocks
 
     @cached_property
@@ -74,8 +76,7 @@ class Moment:
     @cached_property
     def recent(self) -> KVBlock:
         """The newest keyframes, encoded over the sink alone."""
-        rows = [self._with_stamp(item.features, item.time_us) for item in self.seen]
-        return self._prefill(rows, [self.ingest.sink], (self.seen[0].time_us, self.now_us))
+        return self.ingest.run(self.seen, [self.ingest.sink], NO_BLOCK)
 
     @cached_property
     def all_blocks(self) -> Context:
@@ -101,27 +102,11 @@ class Moment:
 
     def positions(self, count: int, start: int) -> Tensor:
         """Number `count` tokens from a position on, on every axis."""
-        rows = torch.arange(start, start + count, device=self.backbone.device)
-        return rows[:, None].expand(count, self.backbone.layout.rotary.axes)
+        return text_positions(count, start, self.backbone.layout.rotary.axes, self.backbone.device)
 
     def _reencoded(self, frames: Sequence[Frame]) -> tuple[Context, tuple[int, ...], int]:
         """Encode whole frames and run them over the sink in one causal pass."""
-        times = tuple(frame.time_us for frame in frames)
-        features = self.backbone.encode([frame.image for frame in frames], times).features
-        grid = features.reshape(len(frames), -1, features.shape[-1])
-        rows = [self._with_stamp(whole, time_us) for whole, time_us in zip(grid, times, strict=True)]
-        block = self._prefill(rows, [self.ingest.sink], (times[0], self.now_us))
-        return self.assemble([self.ingest.sink, block]), times, features.numel() * features.element_size()
-
-    def _with_stamp(self, features: Tensor, time_us: int) -> Tensor:
-        stamp = self.backbone.stamp(time_us)
-        return torch.cat((self.backbone.embed(self.backbone.tokenize(stamp)), features)) if stamp else features
-
-    def _prefill(self, rows: Sequence[Tensor], over: Sequence[KVBlock], span_us: tuple[int, int]) -> KVBlock:
-        """Run frames, each with its stamp, in one causal pass over parts that come before them."""
-        features = torch.cat(list(rows))
-        context = self.assemble(over)
-        done = self.backbone.prefill(features, self.positions(len(features), context.next_position), context)
-        coords = torch.full((len(features), 3), -1, dtype=torch.int32)
-        relative = self.positions(len(features), 0)
-        return KVBlock(NO_BLOCK, done.keys, done.values, relative, len(features), coords, span_us)
+        seen = self.ingest.look(frames)
+        block = self.ingest.run(seen, [self.ingest.sink], NO_BLOCK)
+        context = self.assemble([self.ingest.sink, block])
+        return context, tuple(item.time_us for item in seen), sum(item.tokens.nbytes for item in seen)

@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..memory.recall import Recall, RecallSettings
+from ..memory.positions import Gaps
+from ..memory.recall import RecallSettings
 from ..models.backbone import HeadId
 from ..stream.reading import Reader
 from .moment import Moment
@@ -16,7 +17,8 @@ from .questions import Question
 class Ours:
     """Read as a session reads: gate, recall by retrieval heads and embeddings, newest keyframes encoded anew.
 
-    recall: settings of recall in place of the reader's own, for comparing them.
+    recall: settings of recall in place of the reader's own, for comparing them.  positions: what becomes of the
+    positions between recalled blocks.
     """
 
     name: str = "ours"
@@ -24,14 +26,13 @@ class Ours:
     fusion: Literal["heads", "embeddings", "fused"] = "fused"
     gate: Literal["auto", "always", "never"] = "auto"
     recall: RecallSettings | None = None
+    positions: Gaps = "contiguous"
 
     def read(self, moment: Moment, question: Question) -> Prompt:
         """Let the reader choose."""
         view = copy.copy(moment.ingest)  # the same memory under other settings
-        view.settings = replace(view.settings, fusion=self.fusion, gate=self.gate)
-        reader = Reader(view, self.heads)
-        if self.recall is not None:
-            reader.recall = Recall(view.archive, self.recall)
+        view.settings = replace(view.settings, fusion=self.fusion, gate=self.gate, positions=self.positions)
+        reader = Reader(view, self.heads, self.recall)
         reading = reader.read(question.text)
         shown = [view.archive.get(block_id).span_us[0] for block_id in reading.recalled.block_ids]
         shown += [item.time_us for item in moment.seen]

@@ -92,7 +92,7 @@ def kv_bytes(moment: Moment) -> int:
 
 def recent_bytes(moment: Moment) -> int:
     """Count the bytes of the newest keyframes' features."""
-    return sum(item.features.numel() * item.features.element_size() for item in moment.seen)
+    return sum(item.tokens.nbytes for item in moment.seen)
 
 
 @dataclass(frozen=True, slots=True)

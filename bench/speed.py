@@ -16,8 +16,10 @@ from torch import Tensor
 from ..frame import Frame
 from ..memory.archive import Archive
 from ..memory.block import Context, KVBlock
+from ..memory.positions import clock_place, text_positions
 from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill, Sampling
 from ..models.decoding import Decoding
+from ..models.rows import Rows, lay, no_cells
 from ..models.tokens import VisualTokens
 from ..settings import Settings
 from ..stream.file_source import FileSource
@@ -59,14 +61,24 @@ class TimedBackbone:
     def __init__(self, backbone: Backbone, watch: Stopwatch) -> None:
         self._backbone, self._watch = backbone, watch
         self.name, self.layout, self.hidden_size = backbone.name, backbone.layout, backbone.hidden_size
-        self.grid, self.device, self.card = backbone.grid, backbone.device, backbone.card
+        self.device, self.card = backbone.device, backbone.card
 
-    def encode(self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int]) -> VisualTokens:
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Hand on."""
+        return self._backbone.grid_of(height, width)
+
+    def encode(
+        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+    ) -> VisualTokens:
         """Encode, timed."""
         began = self._watch.now()
-        tokens = self._backbone.encode(images, times_us)
+        tokens = self._backbone.encode(images, times_us, grid)
         self._watch.add("encode", began)
         return tokens
+
+    def frame(self, tokens: VisualTokens) -> Rows:
+        """Hand on."""
+        return self._backbone.frame(tokens)
 
     def tokenize(self, text: str) -> Tensor:
         """Hand on."""
@@ -97,9 +109,12 @@ class TimedBackbone:
         heads: Sequence[HeadId] = (),
         logits: bool = False,
         select: ContextSelector | None = None,
+        planes: Tensor | None = None,
     ) -> Prefill:
         """Hand on."""
-        return self._backbone.prefill(features, positions, context, heads=heads, logits=logits, select=select)
+        return self._backbone.prefill(
+            features, positions, context, heads=heads, logits=logits, select=select, planes=planes
+        )
 
     def generate(
         self,
@@ -109,9 +124,10 @@ class TimedBackbone:
         sampling: Sampling,
         *,
         select: ContextSelector | None = None,
+        planes: Tensor | None = None,
     ) -> Decoding:
         """Hand on."""
-        return self._backbone.generate(features, positions, context, sampling, select=select)
+        return self._backbone.generate(features, positions, context, sampling, select=select, planes=planes)
 
 
 class TimedArchive(Archive):
@@ -299,17 +315,33 @@ def reencode_first_token(backbone: Backbone, frames: Sequence[Frame], question: 
     """Answer offline, from pictures in memory: encode all frames, run them with the question; ms to the first token."""
     watch = Stopwatch(backbone.device)
     began = watch.now()
-    times = [frame.time_us for frame in frames]
-    features = backbone.encode([frame.image for frame in frames], times).features
-    rows = [backbone.opening()]
-    for whole, time_us in zip(features.reshape(len(frames), -1, features.shape[-1]), times, strict=True):
-        stamp = backbone.stamp(time_us)
-        rows += [backbone.embed(backbone.tokenize(stamp)), whole] if stamp else [whole]
-    rows.append(backbone.question(question)[0])
-    prompt = torch.cat(rows)
-    positions = torch.arange(len(prompt), device=backbone.device)[:, None].expand(-1, backbone.layout.rotary.axes)
-    next(iter(backbone.generate(prompt, positions, None, Sampling(max_tokens=1))), None)
+    rows = whole_prompt(backbone, frames, question)
+    sampling = Sampling(max_tokens=1)
+    next(iter(backbone.generate(rows.features, rows.positions, None, sampling, planes=rows.planes)), None)
     return watch.add("answer", began) * 1e3
+
+
+def whole_prompt(backbone: Backbone, frames: Sequence[Frame], question: str) -> Rows:
+    """Write the prompt that answers a question about whole frames offline, as the model was published to be asked."""
+    layout, axes = backbone.layout, backbone.layout.rotary.axes
+    times = [frame.time_us for frame in frames]
+    tokens = backbone.encode([frame.image for frame in frames], times)
+    places = [clock_place(layout, time_us, times[0]) for time_us in times]
+    video = lay(layout, [backbone.frame(tokens.frame(t)) for t in range(len(frames))], places)
+    opening, asked = backbone.opening(), backbone.question(question)[0]
+    inside = video.positions + len(opening)
+    after = text_positions(len(asked), int(inside.max()) + 1, axes, backbone.device)
+    planes = video.planes
+    if planes is not None:
+        none = planes.new_zeros
+        planes = torch.cat((none(len(opening), *planes.shape[1:]), planes, none(len(asked), *planes.shape[1:])))
+    return Rows(
+        features=torch.cat((opening, video.features, asked)),
+        positions=torch.cat((text_positions(len(opening), 0, axes, backbone.device), inside, after)),
+        extent=int(after.max()) + 1,
+        coords=torch.cat([no_cells(len(opening)), video.coords.cpu(), no_cells(len(asked))]),
+        planes=planes,
+    )
 
 
 def resident_bytes() -> int:

@@ -1,7 +1,7 @@
 """The archive: raw blocks of everything that left the window, up to a cap on all the bytes held."""
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -201,7 +201,7 @@ class Archive:
 def _owned(block: KVBlock) -> KVBlock:
     """Give the block with tensors in host memory that share no larger storage."""
     keys, values, positions, coords = map(_own, (block.keys, block.values, block.positions, block.coords))
-    return KVBlock(block.block_id, keys, values, positions, block.extent, coords, block.span_us)
+    return replace(block, keys=keys, values=values, positions=positions, coords=coords)
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class KVLayout:
     """Give the shape of one model's cache, and the fingerprint of what made it.
 
     fingerprint: hash of the weights' revision, dtype, rotary parameters and preprocessing; memory made under another
-    fingerprint is refused.
+    fingerprint is refused.  ids_per_second: 0 where blocks stand end to end on every position axis; else all blocks
+    share their h and w positions, and t follows the clock at this rate (Qwen2.5-VL's absolute time).
     """
 
     layers: int
@@ -41,6 +42,7 @@ class KVLayout:
     dtype: torch.dtype
     rotary: RotarySpec
     fingerprint: str
+    ids_per_second: int = 0
 
     @property
     def token_bytes(self) -> int:
@@ -56,6 +58,7 @@ class KVBlock:
     positions: int64 [n, axes], relative to the block's own start.  extent: how far the next block's start is moved.
     coords: int32 [n, 3] = (t, h, w) of visual tokens, (-1, -1, -1) for text tokens.  span_us: stream time from this
     keyframe to the moment it stopped being the newest one.  block_id: counted from 0 per stream, never reused.
+    place: where it would start if all of the stream had been kept, in positions; None for text (the sink).
     """
 
     block_id: int
@@ -65,6 +68,7 @@ class KVBlock:
     extent: int
     coords: Tensor
     span_us: tuple[int, int]
+    place: int | None = None
 
     def __len__(self) -> int:
         return self.keys.shape[2]
@@ -80,13 +84,15 @@ class Context:
     """Hold an assembled, rotated, read-only cache that a model can continue from.
 
     keys, values: [layers, kv_heads, n, head_dim], keys rotated.  next_position: the position (on every axis) of the
-    first token that follows.  block_ids: the blocks inside, in order; -1 for parts that are no block (sink, recent).
+    first text token that follows.  block_ids: the blocks inside, in order; -1 for parts that are no block (sink,
+    recent).  next_start: where a further block would start, on each axis; next_position everywhere when left out.
     """
 
     keys: Tensor
     values: Tensor
     next_position: int
     block_ids: tuple[int, ...] = ()
+    next_start: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.keys.shape[2]

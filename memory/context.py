@@ -1,4 +1,4 @@
-"""Context assembly: raw blocks laid end to end and rotated once, ready for a model to continue from."""
+"""Context assembly: raw blocks laid out in order and rotated once, ready for a model to continue from."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,23 @@ import torch
 
 from ..errors import RecallError
 from .block import Context, KVBlock, KVLayout
+from .positions import Gaps, starts_of
 from .rotary import angle_table, rotate
 
 
 def assemble(
-    layout: KVLayout, parts: Sequence[KVBlock], start_position: int = 0, device: torch.device | None = None
+    layout: KVLayout,
+    parts: Sequence[KVBlock],
+    start_position: int = 0,
+    device: torch.device | None = None,
+    gaps: Gaps = "contiguous",
 ) -> Context:
-    """Lay raw parts end to end at contiguous positions and rotate their keys.
+    """Lay raw parts out in order and rotate their keys.
 
     parts: the sink, the recalled blocks in time order, the recent blocks; a part that is no block of the archive has
-    block_id -1.  A part starts where the one before it ended (start + extent), so gaps in time cost no positions.
-    device: where the context goes; by default where the first part is.  The parts are left as they are, and the
-    context shares no memory with them.  Raises RecallError for a part of another shape than the layout's.
+    block_id -1.  gaps: whether a gap in time costs positions.  device: where the context goes; by default where the
+    first part is.  The parts are left as they are, and the context shares no memory with them.  Raises RecallError for
+    a part of another shape than the layout's.
     """
     for part in parts:
         _check(layout, part)
@@ -28,18 +33,19 @@ def assemble(
     keys = torch.empty(shape, dtype=layout.dtype, device=device)
     values = torch.empty(shape, dtype=layout.dtype, device=device)
     positions = torch.empty((length, layout.rotary.axes), dtype=torch.int64, device=device)
-    row, start = 0, start_position
-    for part in parts:
+    starts, next_position, next_start = starts_of(layout, parts, start_position, gaps)
+    row = 0
+    for part, start in zip(parts, starts, strict=True):
         end = row + len(part)
         keys[:, :, row:end].copy_(part.keys)
         values[:, :, row:end].copy_(part.values)
         positions[row:end].copy_(part.positions)
-        positions[row:end] += start
-        row, start = end, start + part.extent
+        positions[row:end] += torch.tensor(start, device=device)
+        row = end
     cos, sin = angle_table(positions, layout.rotary, layout.dtype)  # [length, head_dim]
     for layer in keys:  # one layer at a time, so that the temporaries stay a layer's size
         layer.copy_(rotate(layer, cos, sin))
-    return Context(keys, values, start, tuple(part.block_id for part in parts))
+    return Context(keys, values, next_position, tuple(part.block_id for part in parts), next_start)
 
 
 def _check(layout: KVLayout, part: KVBlock) -> None:

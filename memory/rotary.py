@@ -27,7 +27,11 @@ def angle_table(positions: Tensor, spec: RotarySpec, dtype: torch.dtype) -> tupl
 
 
 def axis_of_frequency(spec: RotarySpec) -> Tensor:
-    """Say which position axis each of the head_dim / 2 frequencies follows, int64 [head_dim / 2]."""
+    """Say which position axis each of the head_dim / 2 frequencies follows, int64 [head_dim / 2].
+
+    Interleaved: h takes every third frequency from the second on, w from the third on, as many as their sections say,
+    and t all others.
+    """
     if not spec.interleaved:
         return torch.repeat_interleave(torch.arange(len(spec.sections)), torch.tensor(spec.sections))
     axis = torch.zeros(sum(spec.sections), dtype=torch.int64)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..memory.block import Context, KVLayout
+from .rows import Rows
 from .tokens import VisualTokens
 
 if TYPE_CHECKING:
@@ -83,19 +84,30 @@ class Backbone(Protocol):
 
     A backbone keeps no state of any stream: positions, clocks and caches belong to the caller.
 
-    card: what the model's own folder says about its prompt, time stamps and retrieval heads.  grid: (h, w) cells of
-    a frame's visual tokens.
+    card: what the model's own folder says about its prompt, time stamps and retrieval heads.
     """
 
     name: str
     layout: KVLayout
     hidden_size: int
-    grid: tuple[int, int]
     device: torch.device
     card: "ModelCard"
 
-    def encode(self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int]) -> VisualTokens:
-        """Turn RGB frames [H, W, 3] into visual tokens of the language model's input space."""
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Say how many (h, w) cells a frame of this height and width in pixels has: its visual tokens."""
+        ...
+
+    def encode(
+        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+    ) -> VisualTokens:
+        """Turn RGB frames [H, W, 3] into visual tokens of the language model's input space.
+
+        grid: (h, w) cells that every frame is brought to; by default those of the first frame.
+        """
+        ...
+
+    def frame(self, tokens: VisualTokens) -> Rows:
+        """Make the rows of one frame's surviving tokens: its time stamp, its markers, its tokens at their places."""
         ...
 
     def tokenize(self, text: str) -> Tensor:
@@ -130,11 +142,12 @@ class Backbone(Protocol):
         heads: Sequence[HeadId] = (),
         logits: bool = False,
         select: ContextSelector | None = None,
+        planes: Tensor | None = None,
     ) -> Prefill:
         """Run n tokens, causal among themselves and seeing all of the context.
 
         features: [n, D].  positions: int64 [n, axes], absolute.  select: gives each layer its own context in place
-        of context, from that layer's raw queries.
+        of context, from that layer's raw queries.  planes: as in Rows.
         """
         ...
 
@@ -146,6 +159,7 @@ class Backbone(Protocol):
         sampling: Sampling,
         *,
         select: ContextSelector | None = None,
+        planes: Tensor | None = None,
     ) -> "Decoding":
         """Prefill features over the context, then decode; yields pieces of text that join to the answer."""
         ...

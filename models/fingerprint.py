@@ -9,7 +9,7 @@ import torch
 from ..errors import ModelError
 from ..memory.block import RotarySpec
 from .card import ModelCard
-from .preprocess import Preprocessing
+from .preprocess import PixelScale
 from .template import PromptFormat
 
 # Weight files up to this size are hashed whole; of larger ones the header, the size and samples of the data.
@@ -22,7 +22,7 @@ def fingerprint(
     revision: str | None,
     dtype: torch.dtype,
     rotary: RotarySpec,
-    preprocessing: Preprocessing,
+    preprocessing: PixelScale,
     prompt: PromptFormat,
     card: ModelCard,
 ) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -20,39 +21,37 @@ _MODES = {0: "nearest-exact", 1: "bicubic", 2: "bilinear", 3: "bicubic"}
 _BATCH_PIXELS = 1 << 25
 
 
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """Say how frames become pixel values; the defaults are LlavaOnevisionVideoProcessor's.
+class ScaleSettings(TypedDict):
+    """The four fields of PixelScale."""
 
-    size: (height, width) that every frame is squashed to.  mode: torch's name of the interpolation.  rescale: factor
-    on 0..255.  mean, std: per channel, after the rescaling.
+    mode: str
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelScale:
+    """Say how resized frames become pixel values; the defaults are those of CLIP's family.
+
+    mode: torch's name of the interpolation.  rescale: factor on 0..255.  mean, std: per channel, after the rescaling.
     """
 
-    size: tuple[int, int] = (384, 384)
     mode: str = "bicubic"
     rescale: float = 1 / 255
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     @classmethod
-    def read(cls, folder: Path) -> "Preprocessing":
-        """Read it from a model folder, from the first of transformers' files that says it.
+    def settings(cls, fields: Mapping[str, object], path: Path) -> ScaleSettings:
+        """Read the four from preprocessing fields, this class's own values where they are left out.
 
-        These are processor_config.json (its video_processor), video_preprocessor_config.json and
-        preprocessor_config.json.  Raises ModelError for settings that no frame could be prepared by.
+        path: the file they stand in.  Raises ModelError for settings that no frame could be prepared by.
         """
-        fields, path = _fields(folder)
-        if fields is None:
-            return cls()
-        size = fields.get("size", {"height": 384, "width": 384})
-        if isinstance(size, int):
-            size = {"height": size, "width": size}
-        if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
-            raise ModelError(f'{path}: "size" must give "height" and "width", not {size!r}')
+        default = cls()
         resample = fields.get("resample", 3)
         if not isinstance(resample, int) or resample not in _MODES:
             raise ModelError(f'{path}: "resample" is {resample!r}; this reads {sorted(_MODES)}')
-        default = cls()
         mean, std, rescale = default.mean, default.std, 1.0
         if fields.get("do_rescale", True):
             rescale = float(str(fields.get("rescale_factor", default.rescale)))
@@ -61,14 +60,14 @@ class Preprocessing:
             std = _channels(fields.get("image_std", list(std)), "image_std", path)
         else:
             mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-        return cls((int(size["height"]), int(size["width"])), _MODES[resample], rescale, mean, std)
+        return {"mode": _MODES[resample], "rescale": rescale, "mean": mean, "std": std}
 
-    def pixel_values(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
-        """Prepare T frames uint8 [H, W, 3] of any sizes: float32 [T, 3, height, width] on the device.
+    def scaled(self, images: Sequence[NDArray[np.uint8]], size: tuple[int, int], device: torch.device) -> Tensor:
+        """Squash T frames uint8 [H, W, 3] of any sizes to size, and scale them: float32 [T, 3, height, width].
 
         Follows torchvision's resize as transformers calls it: antialiased, and rounded to uint8 before the rescaling.
         """
-        resized = torch.empty((len(images), 3, *self.size), dtype=torch.uint8, device=device)
+        resized = torch.empty((len(images), 3, *size), dtype=torch.uint8, device=device)
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for number, image in enumerate(images):
             by_shape.setdefault(image.shape, []).append(number)
@@ -77,28 +76,58 @@ class Preprocessing:
             for start in range(0, len(numbers), step):
                 batch = numbers[start : start + step]
                 stacked = torch.from_numpy(np.stack([images[number] for number in batch])).to(device)
-                resized[batch] = self._resize(stacked.permute(0, 3, 1, 2))
+                resized[batch] = self._resize(stacked.permute(0, 3, 1, 2), size)
         # The two steps are one subtraction and one division, as transformers fuses them.
         mean = torch.tensor(self.mean, device=device) / self.rescale
         std = torch.tensor(self.std, device=device) / self.rescale
         return (resized.float() - mean[:, None, None]) / std[:, None, None]
 
-    def _resize(self, images: Tensor) -> Tensor:
+    def _resize(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Squash uint8 [T, 3, H, W] to size, uint8."""
-        if images.shape[-2:] == self.size:
+        if images.shape[-2:] == size:
             return images
         if self.mode == "nearest-exact":
-            return interpolate(images, size=self.size, mode=self.mode)
+            return interpolate(images, size=size, mode=self.mode)
         if images.device.type == "cpu":
-            return interpolate(images, size=self.size, mode=self.mode, antialias=True)
+            return interpolate(images, size=size, mode=self.mode, antialias=True)
         # torch has the uint8 kernel on the CPU only.
-        return (
-            interpolate(images.float(), size=self.size, mode=self.mode, antialias=True).clamp_(0, 255).round_().byte()
-        )
+        return interpolate(images.float(), size=size, mode=self.mode, antialias=True).clamp_(0, 255).round_().byte()
 
 
-def _fields(folder: Path) -> tuple[Mapping[str, object] | None, Path]:
-    """Find the preprocessing fields of a model folder, and the file they stand in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing(PixelScale):
+    """Say how frames are prepared that are all squashed to one size; defaults are LlavaOnevisionVideoProcessor's.
+
+    size: (height, width).
+    """
+
+    size: tuple[int, int] = (384, 384)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Preprocessing":
+        """Read it from a model folder (see preprocessing_fields).
+
+        Raises ModelError for settings that no frame could be prepared by.
+        """
+        fields, path = preprocessing_fields(folder)
+        size = fields.get("size", {"height": 384, "width": 384})
+        if isinstance(size, int):
+            size = {"height": size, "width": size}
+        if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
+            raise ModelError(f'{path}: "size" must give "height" and "width", not {size!r}')
+        return cls(size=(int(size["height"]), int(size["width"])), **cls.settings(fields, path))
+
+    def pixel_values(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+        """Prepare T frames uint8 [H, W, 3] of any sizes: float32 [T, 3, height, width] on the device."""
+        return self.scaled(images, self.size, device)
+
+
+def preprocessing_fields(folder: Path) -> tuple[Mapping[str, object], Path]:
+    """Find a model folder's preprocessing fields, none where it has none, and the file they stand in.
+
+    It is the first of transformers' files that has any: processor_config.json (its video_processor),
+    video_preprocessor_config.json, preprocessor_config.json.  Raises ModelError for one that is no JSON.
+    """
     for name, key in (
         ("processor_config.json", "video_processor"),
         ("video_preprocessor_config.json", None),
@@ -114,7 +143,7 @@ def _fields(folder: Path) -> tuple[Mapping[str, object] | None, Path]:
         found = content if key is None or not isinstance(content, dict) else content.get(key)
         if isinstance(found, dict):
             return found, path
-    return None, folder
+    return {}, folder
 
 
 def _channels(value: object, name: str, path: Path) -> tuple[float, float, float]:

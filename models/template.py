@@ -22,14 +22,26 @@ class PromptFormat:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedFormat:
+    """Hold the format that a model was published with.  system: the system's turn, {} for its prompt."""
+
+    system: str
+    prompt: PromptFormat
+
+
 def prompt_format(
-    folder: Path, tokenizer: PreTrainedTokenizerBase, video_token: str, system_prompt: str
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    video_token: str,
+    system_prompt: str,
+    published: PublishedFormat,
 ) -> PromptFormat:
     """Split the model's chat template around the video and the question.
 
-    The processor's template goes before the tokenizer's, as in transformers; where neither can take a video, the
-    format that LLaVA-OneVision was published with is used.  Raises ModelError when the system prompt holds the
-    video token.
+    video_token: what stands for the frames in a rendered template, and is cut out.  The processor's template goes
+    before the tokenizer's, as in transformers; where neither can take a video, the published format is used.  Raises
+    ModelError when the system prompt holds the video token.
     """
     if video_token in system_prompt:
         raise ModelError(f"the system prompt must not hold {video_token!r}, which stands for the frames")
@@ -46,8 +58,8 @@ def prompt_format(
         found = _split(str(text), video_token)
         if found is not None and system_prompt in found.opening:
             return found
-    system = f"<|im_start|>system\n{system_prompt}<|im_end|>" if system_prompt else ""
-    return PromptFormat(f"{system}<|im_start|>user ", "\n", "<|im_end|><|im_start|>assistant\n")
+    system = published.system.replace("{}", system_prompt) if system_prompt else ""
+    return PromptFormat(system + published.prompt.opening, published.prompt.before, published.prompt.after)
 
 
 def _split(text: str, video_token: str) -> PromptFormat | None:

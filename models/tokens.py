@@ -1,10 +1,12 @@
 """Visual tokens: what the vision tower makes of frames, in the language model's input space."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from ..errors import ModelError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +26,11 @@ class VisualTokens:
 
     def __len__(self) -> int:
         return self.features.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """True bytes of the features and the other planes."""
+        return sum(plane.numel() * plane.element_size() for plane in (self.features, *self.extras.values()))
 
     def select(self, index: Tensor) -> "VisualTokens":
         """Keep the tokens at index (int64 [m], sorted), every plane sliced alike; frames keep their numbers."""
@@ -53,3 +60,9 @@ class VisualTokens:
         features = torch.cat([part.features for part in parts])
         times = tuple(time for part in parts for time in part.times_us)
         return VisualTokens(features, torch.cat(coords), parts[0].grid, times, extras)
+
+
+def check_times(images: int, times_us: Sequence[int]) -> None:
+    """Raise ModelError when there are not as many times as images."""
+    if images != len(times_us):
+        raise ModelError(f"{images} images came with {len(times_us)} times; give one time for each image")

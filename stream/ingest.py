@@ -15,15 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import SettingsError
 from ..frame import Frame
 from ..memory.archive import Archive
-from ..memory.block import Context, KVBlock
+from ..memory.block import KVBlock
 from ..memory.context import assemble
+from ..memory.positions import clock_place, text_positions
 from ..memory.traces import Traces
 from ..memory.window import Window
 from ..models.backbone import Backbone, HeadId
+from ..models.rows import Rows, lay, no_cells
 from ..models.tokens import VisualTokens
-from ..pruning import State, build_recipe
+from ..pruning import Recipe, State, build_recipe
 from ..settings import Settings
 from .keyframes import GateSettings, KeyframeGate
 
@@ -33,28 +36,43 @@ STAMP_TOKENS = 16  # room in the window for each keyframe's time stamp
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """Hold a keyframe's whole visual features [cells, D], for reading it again when it is recent.
+    """Hold a keyframe's whole visual tokens, for reading it again when it is recent.
 
-    block_id: its block's number, whether that is stored yet or not.  end_us: time of the next keyframe; None while
-    there is none.
+    block_id: its block's number, whether that is stored yet or not.  place: where its block starts (KVBlock.place);
+    for one not stored yet, where the first of those starts.  end_us: time of the next keyframe; None while there is
+    none.
     """
 
     block_id: int
-    time_us: int
-    features: Tensor
+    tokens: VisualTokens
     thumbnail: bytes
+    place: int
     end_us: int | None = None
+
+    @property
+    def time_us(self) -> int:
+        """Time of the keyframe."""
+        return self.tokens.times_us[0]
+
+    @property
+    def features(self) -> Tensor:
+        """Its visual features [cells, D]."""
+        return self.tokens.features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
-    """Hold what became of a chunk of keyframes.  state: pruning's, after it.  cells: seen by the tower."""
+    """Hold what became of a chunk of keyframes.
+
+    state: pruning's, after it.  cells: seen by the tower.  place: where the block after them starts.
+    """
 
     blocks: list[KVBlock]
     parts: list[VisualTokens]
     seen: list[Seen]
     state: State
     cells: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +93,19 @@ class Ingest:
         self.backbone, self.settings = backbone, settings
         layout = backbone.layout
         self.archive = Archive(settings.archive_bytes, Traces(layout, heads, backbone.hidden_size))
-        height, width = backbone.grid
-        self.window = Window(settings.window_frames, settings.window_frames * (height * width + STAMP_TOKENS))
-        self._grid = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width))
+        self.window = Window(0, 0)  # until the first frame shows how large one is
+        self._grid: tuple[int, int] | None = None
         self._gate = KeyframeGate(GateSettings(heartbeat_us=round(settings.heartbeat_s * 1e6)))
-        self._recipe = build_recipe(settings.recipe, grid=backbone.grid, rate=settings.prune_rate)
+        self._recipe = self._recipe_for((1, 1))  # as the window; what is wrong with the settings shows at once
         self._state = State()
         self._pending: list[Frame] = []  # keyframes not yet prefilled; the last one's span is still open
         self._aside: list[Seen] | None = None  # those, encoded for a question; None when they changed
         self._encoded: deque[Seen] = deque(maxlen=settings.recent_frames)
         self._frames = self._keyframes = self._cells = self._tokens = 0
+        self._place = 0  # where the next block starts
         self.now_us = 0
         self.start_us = 0
-        opening = backbone.opening()
-        self.sink = self._block(SINK, opening, [], _coords(len(opening)), (0, 0))
+        self.sink = self._sink()
 
     @property
     def report(self) -> IngestReport:
@@ -100,6 +117,10 @@ class Ingest:
 
         When this fails or is interrupted, the frame was not taken in and the next one can be.
         """
+        if self._grid is None:
+            self._open(*frame.image.shape[:2])
+        if not self._frames:
+            self.start_us = frame.time_us
         before = self._gate.state
         kept = self.settings.keyframes == "all" or self._gate.decide(frame).kept
         if kept:
@@ -113,8 +134,6 @@ class Ingest:
             self._pending.append(replace(frame, image=frame.image.copy()))
             self._aside = None
             self._keyframes += 1
-        if not self._frames:
-            self.start_us = frame.time_us
         self._frames += 1
         self.now_us = frame.time_us
         return kept
@@ -138,53 +157,98 @@ class Ingest:
         """Encode recent keyframes over the sink alone, as one part of a context (DSCache's clean recent window)."""
         if not seen:
             return None
-        rows = [self._with_stamp(item.features, item.time_us) for item in seen]
-        coords = torch.cat([_coords(len(row), self._grid) for row in rows])
-        return self._block(RECENT, torch.cat(rows), [self.sink], coords, (seen[0].time_us, self.now_us))
+        return self.run(seen, [self.sink], RECENT)
+
+    def run(self, seen: Sequence[Seen], over: Sequence[KVBlock], block_id: int) -> KVBlock:
+        """Run whole keyframes over parts that come before them; what they leave behind is one part of a context."""
+        places = [item.place for item in seen]
+        rows = lay(self.backbone.layout, [self.backbone.frame(item.tokens) for item in seen], places)
+        keys, values = self._prefill(rows, over)
+        span_us = (seen[0].time_us, self.now_us)
+        return KVBlock(block_id, keys, values, rows.positions, rows.extent, rows.coords, span_us, places[0])
+
+    def look(self, frames: Sequence[Frame]) -> list[Seen]:
+        """Encode pictures whole, as keyframes of this stream that are not stored."""
+        times_us = [frame.time_us for frame in frames]
+        tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
+        return [
+            Seen(RECENT, _alone(tokens, number), b"", self._place_of(time_us))
+            for number, time_us in enumerate(times_us)
+        ]
 
     def length(self, item: Seen) -> int:
-        """Count the tokens of a keyframe in prefill_frames: its time stamp's and its cells."""
-        stamp = self.backbone.stamp(item.time_us)
-        return len(item.features) + (len(self.backbone.tokenize(stamp)) if stamp else 0)
+        """Count the tokens of a keyframe in prefill_frames: its time stamp's, its markers' and its cells."""
+        return len(self.backbone.frame(item.tokens))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The (h, w) cells of every frame of this stream: those of its first one.  Raises SettingsError before that."""
+        if self._grid is None:
+            raise SettingsError("no frame was seen yet, so there is no grid of cells; see one first")
+        return self._grid
+
+    @property
+    def cells(self) -> int:
+        """Visual tokens of a whole frame; 0 before the first one."""
+        return 0 if self._grid is None else self._grid[0] * self._grid[1]
+
+    def _open(self, height: int, width: int) -> None:
+        """Settle what depends on the size of a frame.  Frames of other sizes are brought to the grid of the first."""
+        self._grid = self.backbone.grid_of(height, width)
+        self._recipe = self._recipe_for(self._grid)
+        most = self.settings.window_frames
+        self.window = Window(most, most * (self.cells + STAMP_TOKENS))
+
+    def _recipe_for(self, grid: tuple[int, int]) -> Recipe:
+        return build_recipe(self.settings.recipe, grid=grid, rate=self.settings.prune_rate)
+
+    def _place_of(self, time_us: int) -> int:
+        """Say where a keyframe's block starts: by the clock under absolute time, else behind all that is stored."""
+        layout = self.backbone.layout
+        return clock_place(layout, time_us, self.start_us) if layout.ids_per_second else self._place
 
     def _look(self, next_us: int | None) -> tuple[VisualTokens, list[Seen]]:
         """Encode the waiting keyframes whole.  next_us: time of the keyframe after them, None while there is none."""
         frames = self._pending
         times_us = [frame.time_us for frame in frames]
-        tokens = self.backbone.encode([frame.image for frame in frames], times_us)
-        whole = tokens.features.reshape(len(frames), -1, tokens.features.shape[-1])  # [frames, cells, D]
+        tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
         first = self._keyframes - len(frames)
         seen = []
         for number, (frame, end_us) in enumerate(zip(frames, [*times_us[1:], next_us], strict=True)):
-            features = whole[number].clone()  # a view would keep the features of all the chunk alive
             picture = thumbnail(frame.image, self.settings.thumbnail_px)
-            seen.append(Seen(first + number, frame.time_us, features, picture, end_us))
+            place = self._place_of(frame.time_us)
+            seen.append(Seen(first + number, _alone(tokens, number), picture, place, end_us))
         return tokens, seen
 
     def _chunk(self, next_us: int) -> _Chunk:
         """Prefill the waiting keyframes over [sink | window] into blocks; changes nothing here."""
         tokens, seen = self._look(next_us)
         kept, state = self._recipe.step(tokens, self._state)
+        layout = self.backbone.layout
         parts = [kept.frame(t) for t in range(len(seen))]
-        rows = [self._with_stamp(part.features, item.time_us) for part, item in zip(parts, seen, strict=True)]
-        context = assemble(self.backbone.layout, [self.sink, *self.window.blocks], device=self.backbone.device)
-        keys, values = self._prefill(torch.cat(rows), context)
-        blocks, start = [], 0
-        for item, part, row in zip(seen, parts, rows, strict=True):
+        rows = [self.backbone.frame(part) for part in parts]
+        laid = lay(layout, rows, [item.place for item in seen])
+        keys, values = self._prefill(laid, [self.sink, *self.window.blocks])
+        blocks, start, place = [], 0, self._place_of(seen[0].time_us)
+        for number, (item, row) in enumerate(zip(seen, rows, strict=True)):
             stop = start + len(row)
+            end_us = next_us if item.end_us is None else item.end_us
+            extent = self._place_of(end_us) - place if layout.ids_per_second else row.extent
+            seen[number] = replace(item, place=place)
             blocks.append(
                 KVBlock(
                     block_id=item.block_id,
                     keys=keys[:, :, start:stop].clone(),
                     values=values[:, :, start:stop].clone(),
-                    positions=self._positions(len(row), 0),
-                    extent=len(row),
-                    coords=_coords(len(row), part.coords),
-                    span_us=(item.time_us, next_us if item.end_us is None else item.end_us),
+                    positions=row.positions,
+                    extent=extent,
+                    coords=row.coords,
+                    span_us=(item.time_us, end_us),
+                    place=place,
                 )
             )
-            start = stop
-        return _Chunk(blocks, parts, seen, state, len(tokens))
+            start, place = stop, place + extent
+        return _Chunk(blocks, parts, seen, state, len(tokens), place)
 
     def _keep(self, chunk: _Chunk) -> None:
         """Hand a chunk to the window and the archive, in place of the frames that waited.
@@ -198,46 +262,37 @@ class Ingest:
             self.archive.append(block, part.features, item.thumbnail)
         self.window.push(chunk.blocks)
         self._encoded.extend(chunk.seen)
-        self._state = chunk.state
+        self._state, self._place = chunk.state, chunk.place
         self._cells += chunk.cells
         self._tokens += sum(len(part) for part in chunk.parts)
         self._pending, self._aside = [], None
 
-    def _with_stamp(self, features: Tensor, time_us: int) -> Tensor:
-        stamp = self.backbone.stamp(time_us)
-        if not stamp:
-            return features
-        return torch.cat((self.backbone.embed(self.backbone.tokenize(stamp)), features))
-
-    def _positions(self, count: int, start: int) -> Tensor:
-        axes = self.backbone.layout.rotary.axes
-        return torch.arange(start, start + count, device=self.backbone.device)[:, None].expand(count, axes)
-
-    def _prefill(self, features: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Run features over the context: keys and values; none for none, as pruning may leave nothing of a chunk."""
-        if not len(features):
-            layout = self.backbone.layout
+    def _prefill(self, rows: Rows, over: Sequence[KVBlock]) -> tuple[Tensor, Tensor]:
+        """Run rows behind parts; keys and values, none for none, as pruning may leave nothing of a chunk."""
+        backbone, layout = self.backbone, self.backbone.layout
+        if not len(rows):
             shape = (layout.layers, layout.kv_heads, 0, layout.head_dim)
-            nothing = torch.empty(shape, dtype=layout.dtype, device=self.backbone.device)
+            nothing = torch.empty(shape, dtype=layout.dtype, device=backbone.device)
             return nothing, nothing
-        done = self.backbone.prefill(features, self._positions(len(features), context.next_position), context)
+        context = assemble(layout, over, device=backbone.device)
+        start = torch.tensor(context.next_start, device=rows.positions.device)
+        done = backbone.prefill(rows.features, rows.positions + start, context, planes=rows.planes)
         return done.keys, done.values
 
-    def _block(
-        self, block_id: int, features: Tensor, before: list[KVBlock], coords: Tensor, span_us: tuple[int, int]
-    ) -> KVBlock:
-        """Run features over the parts before them and keep what they leave behind as one part of a context."""
-        context = assemble(self.backbone.layout, before, device=self.backbone.device)
-        keys, values = self._prefill(features, context)
-        return KVBlock(block_id, keys, values, self._positions(len(features), 0), len(features), coords, span_us)
+    def _sink(self) -> KVBlock:
+        """Run the prompt's part before the first frame."""
+        features = self.backbone.opening()
+        count = len(features)
+        positions = text_positions(count, 0, self.backbone.layout.rotary.axes, self.backbone.device)
+        coords = no_cells(count)
+        keys, values = self._prefill(Rows(features, positions, count, coords), [])
+        return KVBlock(SINK, keys, values, positions, count, coords, (0, 0))
 
 
-def _coords(length: int, cells: Tensor | None = None) -> Tensor:
-    """Make a part's coords int32 [length, 3]: text tokens, then the cells [n, 3] of one frame, if any."""
-    coords = torch.full((length, 3), -1, dtype=torch.int32)
-    if cells is not None:
-        coords[length - len(cells) :] = cells.to("cpu", torch.int32)
-    return coords
+def _alone(tokens: VisualTokens, number: int) -> VisualTokens:
+    """Cut a frame out of several, sharing no memory with them: a view would keep all of them alive."""
+    one = tokens.frame(number)
+    return replace(one, features=one.features.clone(), extras={name: p.clone() for name, p in one.extras.items()})
 
 
 def thumbnail(image: NDArray[np.uint8], longer_px: int) -> bytes:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from ..answer import Evidence
@@ -15,6 +14,7 @@ from ..errors import SettingsError
 from ..memory.block import Context
 from ..memory.context import assemble
 from ..memory.gate import GateDecision, decide
+from ..memory.positions import text_positions
 from ..memory.recall import Recall, Recalled, RecallSettings
 from ..models.backbone import HeadId
 from .evidence import Question, Recent, RecentScores, find_evidence, find_likeness, newest, score_recent
@@ -52,17 +52,29 @@ class Reading:
 class Reader:
     """Prepare a question's context.  Reads the memory and changes nothing in it.
 
-    Recent keyframes are encoded once and kept for the questions that come before the next keyframe.
+    Recent keyframes are encoded once and kept for the questions that come before the next keyframe.  recall: settings
+    of recall in place of those that follow from the session's.
     """
 
-    def __init__(self, ingest: Ingest, heads: tuple[HeadId, ...]) -> None:
+    def __init__(self, ingest: Ingest, heads: tuple[HeadId, ...], recall: RecallSettings | None = None) -> None:
         self.ingest, self.heads = ingest, heads
-        settings = ingest.settings
-        fusion = settings.fusion if heads else "embeddings"
-        cells = ingest.backbone.grid[0] * ingest.backbone.grid[1]
-        self.recall = Recall(ingest.archive, RecallSettings(fusion=fusion, top_tokens=HIT_FRAMES * cells))
-        self.budget = RECALL_FRAMES * cells if settings.memory_tokens is None else settings.memory_tokens
+        self._settings = recall
         self._recent: Recent | None = None
+
+    @property
+    def recall(self) -> Recall:
+        """The search of the archive, by what a frame's size is known to be now."""
+        settings = self._settings
+        if settings is None:
+            fusion = self.ingest.settings.fusion if self.heads else "embeddings"
+            settings = RecallSettings(fusion=fusion, top_tokens=max(1, HIT_FRAMES * self.ingest.cells))
+        return Recall(self.ingest.archive, settings)
+
+    @property
+    def budget(self) -> int:
+        """The most recalled tokens that a question reads."""
+        set_to = self.ingest.settings.memory_tokens
+        return RECALL_FRAMES * self.ingest.cells if set_to is None else set_to
 
     def read(self, question: str, since_us: int | None = None, until_us: int | None = None) -> Reading:
         """Choose and assemble the context of a question.
@@ -92,7 +104,8 @@ class Reader:
             clock.append(time.perf_counter())
             recalled, scores = self._search(asked, recent, since_us, until_us)
         blocks = [ingest.archive.get(block_id) for block_id in recalled.block_ids]
-        context = assemble(backbone.layout, [ingest.sink, *blocks, *near], device=backbone.device)
+        parts = [ingest.sink, *blocks, *near]
+        context = assemble(backbone.layout, parts, device=backbone.device, gaps=ingest.settings.positions)
         if history:
             least = backbone.card.relevance
             evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us, least)
@@ -130,8 +143,8 @@ class Reader:
     def _search(
         self, asked: Question, recent: Recent | None, since_us: int | None, until_us: int | None
     ) -> tuple[Recalled, RecentScores | None]:
-        archive, settings = self.ingest.archive, self.recall.settings
-        recalled = self.recall.search(
+        recall = self.recall
+        recalled = recall.search(
             asked.queries,
             asked.rows,
             asked.words,
@@ -140,12 +153,12 @@ class Reader:
             until_us=until_us,
             exclude={item.block_id for item in recent.seen} if recent is not None else (),
         )
-        scores = score_recent(recent, asked, archive, settings) if recent is not None else None
+        scores = score_recent(recent, asked, recall.archive, recall.settings) if recent is not None else None
         return recalled, scores
 
     def _positions(self, count: int, context: Context) -> Tensor:
-        start, layout = context.next_position, self.ingest.backbone.layout
-        return torch.arange(start, start + count, device=context.keys.device)[:, None].expand(count, layout.rotary.axes)
+        axes = self.ingest.backbone.layout.rotary.axes
+        return text_positions(count, context.next_position, axes, context.keys.device)
 
 
 def check_question(rows: Tensor, words: Tensor) -> None:

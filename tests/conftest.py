@@ -31,13 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_tiny_model() -> Callable[..., Path]:
-    """Give the function that writes a tiny random model: (folder, seed=0, card=None) -> folder."""
+def tiny() -> Any:
+    """Give the module tests/tiny.py."""
     spec = importlib.util.spec_from_file_location("tiny", Path(__file__).with_name("tiny.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    maker: Callable[..., Path] = module.save_tiny_model
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model(tiny: Any) -> Callable[..., Path]:
+    """Give the function that writes a tiny random model: (folder, seed=0, card=None, family=...) -> folder."""
+    maker: Callable[..., Path] = tiny.save_tiny_model
     return maker
 
 

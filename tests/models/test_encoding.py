@@ -21,7 +21,7 @@ def test_features_equal_own_video_features(
     assert own.shape == (6 * 4 + 1, 64)
     torch.testing.assert_close(tokens.features, own[:-1], atol=1e-5, rtol=0)
     assert tokens.times_us == (0, 40, 80, 200, 240, 1000)
-    assert tokens.grid == tiny_backbone.grid == (2, 2)
+    assert tokens.grid == tiny_backbone.grid_of(60, 80) == (2, 2)
 
 
 def test_places_follow_the_pixels(tiny_backbone: Backbone) -> None:

@@ -109,7 +109,9 @@ def test_steps_that_are_switched_off(tmp_path: Path) -> None:
 
 def test_defaults_are_the_video_processors(tmp_path: Path) -> None:
     """LlavaOnevisionVideoProcessor itself needs torchvision; these are the values in its class."""
-    expected = Preprocessing((384, 384), "bicubic", 1 / 255, tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD))
+    expected = Preprocessing(
+        size=(384, 384), mode="bicubic", rescale=1 / 255, mean=tuple(OPENAI_CLIP_MEAN), std=tuple(OPENAI_CLIP_STD)
+    )
     assert Preprocessing.read(tmp_path) == expected
 
 

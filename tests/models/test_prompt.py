@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from onlooker.errors import ModelError
 from onlooker.models.backbone import Backbone, HeadId
 from onlooker.models.card import ModelCard, clock_text
+from onlooker.models.llava_onevision import LlavaOnevisionBackbone
 from onlooker.models.loading import load_backbone
 from onlooker.models.template import PromptFormat, prompt_format
 
@@ -27,7 +28,8 @@ OTHER_TEMPLATE = (
 
 
 def format_of(folder: Path, system_prompt: str = "") -> PromptFormat:
-    return prompt_format(folder, AutoTokenizer.from_pretrained(folder), "<video>", system_prompt)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return prompt_format(folder, tokenizer, "<video>", system_prompt, LlavaOnevisionBackbone.published)
 
 
 def test_format_of_the_published_template(tiny_folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_waiting_frames_are_encoded_once_for_many_questions(
     ingest, calls = feed(tiny_backbone, frames[:12], keyframes="all"), []
     encode = tiny_backbone.encode
     monkeypatch.setattr(
-        tiny_backbone, "encode", lambda images, times: calls.append(len(images)) or encode(images, times)
+        tiny_backbone, "encode", lambda images, *rest: calls.append(len(images)) or encode(images, *rest)
     )
     assert ingest.recent() == ingest.recent() == ingest.recent()
     assert calls == [4]
@@ -174,7 +174,7 @@ def test_a_chunk_that_fails_leaves_everything_as_it_was(
     for frame in frames:
         before, held = ingest.report, ingest.archive.block_ids
         with monkeypatch.context() as patch:
-            patch.setattr(tiny_backbone, "prefill", lambda *_: 1 / 0)
+            patch.setattr(tiny_backbone, "prefill", lambda *_, **__: 1 / 0)
             try:
                 ingest.see(frame)
             except ZeroDivisionError:

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache, LlavaOnevisionForConditionalGeneration
-from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+from transformers import DynamicCache
 
 from onlooker.answer import Evidence
 from onlooker.bench.theatre import Show
 from onlooker.errors import SettingsError
 from onlooker.frame import Frame
-from onlooker.memory.recall import Recall, Recalled, RecallSettings
+from onlooker.memory.recall import Recalled, RecallSettings
 from onlooker.memory.selection import SelectionSettings
 from onlooker.models.backbone import Backbone, HeadId, Sampling
 from onlooker.models.loading import load_backbone
@@ -35,35 +34,35 @@ def frames() -> list[Frame]:
     return list(Show(3, 60, size=56).frames(2.0))
 
 
-@pytest.fixture(scope="module", params=["none", "clock"])
+MODELS = [
+    ("llava_onevision", "none"),
+    ("llava_onevision", "clock"),
+    ("qwen2_5_vl", "none"),
+    ("qwen2_5_vl", "clock"),
+    ("qwen3_vl", "none"),
+]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids="-".join)
 def model(
-    request: pytest.FixtureRequest, make_tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    make_tiny_model: Callable[..., Path],
+    tiny: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Backbone, Any]:
-    """A backbone, without and with time stamps, and transformers' own model from the same folder."""
-    folder = make_tiny_model(tmp_path_factory.mktemp("model"), card={"time_stamps": request.param})
-    own = LlavaOnevisionForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    )
-    return load_backbone(str(folder), device="cpu"), own.eval()
+    """A backbone of each family, without and with time stamps, and transformers' own model from the same folder."""
+    family, stamps = request.param
+    folder = make_tiny_model(tmp_path_factory.mktemp("model"), card={"time_stamps": stamps}, family=family)
+    return load_backbone(str(folder), device="cpu"), tiny.OwnModel(folder, family)
 
 
 def reader_of(backbone: Backbone, frames: Iterable[Frame], **changes: Any) -> Reader:
-    ingest = Ingest(backbone, Settings(**{"keyframes": "all", "gate": "always", **changes}), HEADS)
+    settings = Settings(**{"keyframes": "all", "gate": "always", "memory_tokens": 100_000, **changes})
+    ingest = Ingest(backbone, settings, HEADS)
     for frame in frames:
         ingest.see(frame)
-    reader = Reader(ingest, HEADS)
-    if ingest.settings.memory_tokens is None:
-        reader.budget = 100_000
     everything = SelectionSettings(mass=1.0, least_blocks=100_000)
-    reader.recall = Recall(ingest.archive, RecallSettings(fusion=ingest.settings.fusion, selection=everything))
-    return reader
-
-
-def stamped(backbone: Backbone, frame: Frame) -> Tensor:
-    """A whole frame's rows: its time stamp's and its visual tokens'."""
-    stamp = backbone.stamp(frame.time_us)
-    rows = backbone.encode([frame.image], [frame.time_us]).features
-    return torch.cat((backbone.embed(backbone.tokenize(stamp)), rows)) if stamp else rows
+    return Reader(ingest, HEADS, RecallSettings(fusion=settings.fusion, selection=everything))
 
 
 def answered(backbone: Backbone, reading: Reading) -> tuple[Tensor, list[int]]:
@@ -74,88 +73,153 @@ def answered(backbone: Backbone, reading: Reading) -> tuple[Tensor, list[int]]:
     return logits, decoding.token_ids
 
 
-def greedy(own: Any, rows: Tensor, position: int, cache: DynamicCache) -> tuple[Tensor, list[int]]:
-    """transformers' forward of the question over a cache, then greedy decoding, step by step."""
-    ids: list[int] = []
-    first = None
-    while True:
-        at = torch.arange(position, position + len(rows))[None]
-        with torch.no_grad():
-            out = own(inputs_embeds=rows[None], position_ids=at, past_key_values=cache, use_cache=True)
-        logits, cache, position = out.logits[0, -1], out.past_key_values, position + len(rows)
-        first = logits if first is None else first
-        token = int(logits.argmax())
-        if token == 3 or len(ids) == 12:
-            return first, ids
-        ids.append(token)
-        rows = own.get_input_embeddings()(torch.tensor([token])).detach()
+class Tape:
+    """A stream laid out by hand: where each frame stands, by the published rules, without the code under test.
+
+    On one axis tokens follow each other.  With stamps each frame is a part of its own, and what follows its cells
+    stands one past their larger side.  Under absolute time (no stamps on three axes) all frames share their h and w,
+    and t counts half seconds, in a run of frames without a gap.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone, self.axes = backbone, backbone.layout.rotary.axes
+        self.clocked = self.axes == 3 and not backbone.stamp(0)
+
+    def frame(self, frame: Frame) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Features, positions within the frame, planes, and which rows are visual."""
+        tokens = self.backbone.encode([frame.image], [frame.time_us])
+        stamp, ends = self.backbone.stamp(frame.time_us), ("<|vision_start|>", "<|vision_end|>")
+        before, after = (stamp + ends[0], ends[1]) if self.axes == 3 and not self.clocked else (stamp, "")
+        head, tail = (self.backbone.embed(self.backbone.tokenize(text)) for text in (before, after))
+        n, (height, width) = len(head), tokens.grid
+        if self.axes == 1:
+            positions = torch.arange(n + len(tokens))[:, None]
+        else:
+            cells = [(n, n + h, n + w) for h in range(height) for w in range(width)]
+            last = n + max(height, width)
+            positions = torch.tensor([*[(k, k, k) for k in range(n)], *cells, *[(last, last, last)] * len(tail)])
+        visual = torch.zeros(len(positions), dtype=torch.bool)
+        visual[n : n + len(tokens)] = True
+        planes = tokens.extras.get("deepstack")
+        if planes is not None:
+            whole = planes.new_zeros(len(positions), *planes.shape[1:])
+            whole[visual] = planes
+            planes = whole
+        return torch.cat((head, tokens.features, tail)), positions, planes, visual
+
+    def lay(self, frames: list[Frame], start: tuple[int, ...], since: Frame) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """Frames from a start on; since: the frame that stands at the start.  Gives the next frame's start, too."""
+        rows = []
+        for frame in frames:
+            features, positions, planes, visual = self.frame(frame)
+            if self.clocked:
+                moved = torch.tensor((start[0] + (frame.time_us - since.time_us) // 500_000, *start[1:]))
+                rows.append((features, positions + moved, planes, visual))
+            else:
+                rows.append((features, positions + torch.tensor(start), planes, visual))
+                start = tuple(int(rows[-1][1].max()) + 1 for _ in start)
+        features, positions, planes, visual = zip(*rows, strict=True)
+        whole = None if planes[0] is None else torch.cat(planes)
+        laid = {"features": torch.cat(features), "positions": torch.cat(positions)}
+        return {**laid, "planes": whole, "visual": torch.cat(visual)}, start
+
+
+def text_at(features: Tensor, start: int, axes: int) -> dict[str, Any]:
+    return {"features": features, "positions": torch.arange(start, start + len(features))[:, None].expand(-1, axes)}
 
 
 def test_everything_kept_equals_one_forward(model: tuple[Backbone, Any], frames: list[Frame]) -> None:
-    """With a window that never ends and all blocks read, the memory is one causal pass with a 4-D mask."""
+    """With a window that never ends and all blocks read, the memory is one causal pass."""
     backbone, own = model
+    tape = Tape(backbone)
     reader = reader_of(backbone, frames[:13], recipe="none", chunk_frames=4, window_frames=64, recent_frames=1)
     reading = reader.read(QUESTION, until_us=frames[12].time_us)  # the waiting frame is left out
     assert reading.recalled.block_ids == tuple(range(12))
-    parts = [backbone.opening(), *(stamped(backbone, frame) for frame in frames[:12]), reading.features]
-    rows = torch.cat(parts)
-    assert len(reading.context) + len(reading.features) == len(rows)
-    mask = torch.full((len(rows), len(rows)), torch.finfo(torch.float32).min).triu(1)
-    with torch.no_grad():
-        out = own(inputs_embeds=rows[None], attention_mask=mask[None, None], position_ids=torch.arange(len(rows))[None])
+    opening = backbone.opening()
+    video, _ = tape.lay(frames[:12], (len(opening),) * tape.axes, frames[0])
+    _, cache = own.forward(**text_at(opening, 0, tape.axes))
+    _, cache = own.forward(**video, cache=cache)
+    start = int(video["positions"].max()) + 1
+    assert reading.context.next_position == start
+    assert len(reading.context) == len(opening) + len(video["features"])
+    own_logits, own_ids = own.greedy(reading.features, start, cache, 12)
     logits, ids = answered(backbone, reading)
-    torch.testing.assert_close(logits, out.logits[0, -1], atol=1e-4, rtol=0)
-    assert ids == greedy(own, rows, 0, DynamicCache())[1] and ids
+    torch.testing.assert_close(logits, own_logits, atol=1e-4, rtol=0)
+    assert ids == own_ids and ids
 
 
-def test_window_and_clean_recent_frames_equal_own_forward(model: tuple[Backbone, Any], frames: list[Frame]) -> None:
-    """Chunks over [sink | last four frames], the recent frames over the sink alone, all read in one context."""
+@pytest.mark.parametrize("positions", ["contiguous", "kept"])
+def test_window_and_clean_recent_frames_equal_own_forward(
+    model: tuple[Backbone, Any], frames: list[Frame], positions: str
+) -> None:
+    """Chunks over [sink | last four frames], the recent frames over the sink alone, all read in one context.
+
+    The window had frames before it that are gone: its first frame stands right behind the sink.
+    """
     backbone, own = model
-    reader = reader_of(backbone, frames[:14], recipe="none", chunk_frames=3, window_frames=4, recent_frames=1)
+    tape, layout = Tape(backbone), backbone.layout
+    reader = reader_of(
+        backbone,
+        frames[:14],
+        recipe="none",
+        chunk_frames=3,
+        window_frames=4,
+        recent_frames=1,
+        positions=positions,
+    )
     reading = reader.read(QUESTION)
     assert reading.recalled.block_ids == tuple(range(12))
+    raw, _ = own.listen()
+    Part = tuple[list[Tensor], list[Tensor]]  # raw keys and values of each layer, [kv_heads, n, head_dim]
 
-    layout = backbone.layout
-    raw: list[list[Tensor]] = [[] for _ in range(layout.layers)]
-    for number, layer in enumerate(own.model.language_model.layers):
-        layer.self_attn.k_proj.register_forward_hook(lambda _m, _i, out, n=number: raw[n].append(out.detach()))
-    Part = tuple[list[Tensor], list[Tensor]]  # raw keys and values of each layer, [1, kv_heads, n, head_dim]
+    def laid(parts: list[tuple[Part, Tensor]]) -> DynamicCache:
+        cache = DynamicCache()
+        for layer in range(layout.layers if parts else 0):
+            keys = torch.cat([own.rotate(part[0][layer], at) for part, at in parts], dim=1)
+            cache.update(keys[None], torch.cat([part[1][layer] for part, _ in parts], dim=1)[None], layer)
+        return cache
 
-    def laid(parts: list[Part]) -> tuple[DynamicCache, int]:
-        cache, length = DynamicCache(), sum(part[0][0].shape[2] for part in parts)
-        cos, sin = own.model.language_model.rotary_emb(torch.zeros(1), torch.arange(length)[None])
-        for layer in range(layout.layers if length else 0):
-            keys = torch.cat([part[0][layer] for part in parts], dim=2)
-            keys = apply_rotary_pos_emb(keys, keys, cos, sin)[1]
-            cache.update(keys, torch.cat([part[1][layer] for part in parts], dim=2), layer)
-        return cache, length
-
-    def run(rows: Tensor, before: list[Part]) -> Part:
-        cache, length = laid(before)
+    def run(rows: dict[str, Any], before: list[tuple[Part, Tensor]]) -> Part:
         for layer in raw:
             layer.clear()
-        at = torch.arange(length, length + len(rows))[None]
-        with torch.no_grad():
-            done = own(inputs_embeds=rows[None], position_ids=at, past_key_values=cache, use_cache=True).past_key_values
-        keys = [layer[0].view(1, -1, layout.kv_heads, layout.head_dim).transpose(1, 2) for layer in raw]
-        return keys, [layer.values[:, :, length:] for layer in done.layers]
+        length = sum(len(at) for _, at in before)
+        _, done = own.forward(**rows, cache=laid(before))
+        return [layer[0] for layer in raw], [layer.values[0, :, length:] for layer in done.layers]
 
-    sink = run(backbone.opening(), [])
+    opening = text_at(backbone.opening(), 0, tape.axes)
+    sink, first = (run(opening, []), opening["positions"]), (len(opening["features"]),) * tape.axes
+    lengths = [len(tape.frame(frame)[0]) for frame in frames[:14]]
     blocks: list[Part] = []
     for start in range(0, 12, 3):
-        rows = [stamped(backbone, frame) for frame in frames[start : start + 3]]
-        keys, values = run(torch.cat(rows), [sink, *blocks[-4:]])
-        lengths = [len(row) for row in rows]
-        split = [[torch.split(layer, lengths, dim=2) for layer in tensors] for tensors in (keys, values)]
+        held = max(0, start - 4)
+        window, after = tape.lay(frames[held:start], first, frames[held]) if start else ({}, first)
+        spans = torch.tensor([0, *lengths[held:start]]).cumsum(0).tolist()
+        before = [sink]
+        for block, begin, end in zip(blocks[held:start], spans, spans[1:], strict=False):
+            before.append((block, window["positions"][begin:end]))
+        rows, _ = tape.lay(frames[start : start + 3], after, frames[held])
+        keys, values = run(rows, before)
+        split = [[torch.split(layer, lengths[start : start + 3], dim=1) for layer in part] for part in (keys, values)]
         blocks += [([k[n] for k in split[0]], [v[n] for v in split[1]]) for n in range(3)]
-    recent = run(torch.cat([stamped(backbone, frame) for frame in frames[12:14]]), [sink])
-    cache, length = laid([sink, *blocks, recent])
+    past, after = tape.lay(frames[:12], first, frames[0])
+    clean, _ = tape.lay(frames[12:14], first, frames[12])
+    recent = run(clean, [sink])
+    near, _ = tape.lay(frames[12:14], after, frames[0])
+    spans = torch.tensor([0, *lengths[:12]]).cumsum(0).tolist()
+    cache = laid(
+        [
+            sink,
+            *((block, past["positions"][a:b]) for block, a, b in zip(blocks, spans, spans[1:], strict=False)),
+            (recent, near["positions"]),
+        ]
+    )
 
-    assert reading.context.next_position == length == len(reading.context)
-    for layer, held in enumerate(cache.layers):
-        torch.testing.assert_close(reading.context.keys[layer], held.keys[0], atol=1e-4, rtol=0)
-        torch.testing.assert_close(reading.context.values[layer], held.values[0], atol=1e-4, rtol=0)
-    own_logits, own_ids = greedy(own, reading.features, length, cache)
+    start = int(near["positions"].max()) + 1
+    assert reading.context.next_position == start
+    for layer, kept in enumerate(cache.layers):
+        torch.testing.assert_close(reading.context.keys[layer], kept.keys[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(reading.context.values[layer], kept.values[0], atol=1e-4, rtol=0)
+    own_logits, own_ids = own.greedy(reading.features, start, cache, 12)
     logits, ids = answered(backbone, reading)
     torch.testing.assert_close(logits, own_logits, atol=1e-4, rtol=0)
     assert ids == own_ids and ids
