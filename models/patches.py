@@ -91,7 +91,13 @@ class PatchPreprocessing(PixelScale):
         elif rows * columns * cell * cell < self.least_pixels:
             grow = math.sqrt(self.least_pixels / (height * width))
             rows, columns = math.ceil(height * grow / cell), math.ceil(width * grow / cell)
-        return max(rows, 1), max(columns, 1)
+        # The processors pass their own budget where one side is a cell, or the two budgets are close; here it holds.
+        most = self.most_pixels // cell**2
+        if rows * columns > most:
+            shorter = min(rows, columns, most)
+            longer = most // shorter
+            rows, columns = (shorter, longer) if rows <= columns else (longer, shorter)
+        return rows, columns
 
     def patches(self, images: Sequence[NDArray[np.uint8]], grid: tuple[int, int], device: torch.device) -> Tensor:
         """Cut T frames uint8 [H, W, 3] into patches, each frame alone in its patches: float32 [T * h * w * merge², D].

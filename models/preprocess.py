@@ -42,19 +42,17 @@ class PixelScale:
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
-    @classmethod
-    def settings(cls, fields: Mapping[str, object], path: Path) -> ScaleSettings:
-        """Read the four from preprocessing fields, this class's own values where they are left out.
+    def settings(self, fields: Mapping[str, object], path: Path) -> ScaleSettings:
+        """Read the four from preprocessing fields, these own values where they are left out.
 
         path: the file they stand in.  Raises ModelError for settings that no frame could be prepared by.
         """
-        default = cls()
         resample = fields.get("resample", 3)
         if not isinstance(resample, int) or resample not in _MODES:
             raise ModelError(f'{path}: "resample" is {resample!r}; this reads {sorted(_MODES)}')
-        mean, std, rescale = default.mean, default.std, 1.0
+        mean, std, rescale = self.mean, self.std, 1.0
         if fields.get("do_rescale", True):
-            rescale = float(str(fields.get("rescale_factor", default.rescale)))
+            rescale = float(str(fields.get("rescale_factor", self.rescale)))
         if fields.get("do_normalize", True):
             mean = _channels(fields.get("image_mean", list(mean)), "image_mean", path)
             std = _channels(fields.get("image_std", list(std)), "image_std", path)
@@ -115,7 +113,7 @@ class Preprocessing(PixelScale):
             size = {"height": size, "width": size}
         if not isinstance(size, dict) or not {"height", "width"} <= size.keys():
             raise ModelError(f'{path}: "size" must give "height" and "width", not {size!r}')
-        return cls(size=(int(size["height"]), int(size["width"])), **cls.settings(fields, path))
+        return cls(size=(int(size["height"]), int(size["width"])), **cls().settings(fields, path))
 
     def pixel_values(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
         """Prepare T frames uint8 [H, W, 3] of any sizes: float32 [T, 3, height, width] on the device."""
