@@ -27,12 +27,21 @@ class Model:
         return Session(self.backbone, settings)
 
 
-def load(name: str = "pocket", *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> Model:
+def load(
+    name: str = "pocket",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    offline: bool = False,
+) -> Model:
     """Load a model: "pocket" (bundled), a folder, or a hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
 
-    device: "auto", "cpu", "cuda".  dtype: "auto", "float32", "bfloat16", "float16".  revision: of a hub id.
+    device: "auto", "cpu", "cuda" or "cuda:1".  dtype: "auto", "float32", "bfloat16", "float16".  revision: a branch,
+    tag or commit of a hub id.  offline: take it from the local cache and ask nothing of the network.
     Raises ModelError when it cannot be loaded.
     """
+    from .models.hub import Access
     from .models.loading import load_backbone
 
-    return Model(load_backbone(name, device=device, dtype=dtype, revision=revision))
+    return Model(load_backbone(name, device=device, dtype=dtype, access=Access(revision, offline)))

@@ -2,34 +2,29 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from transformers import AutoTokenizer
+from transformers.utils import is_accelerate_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from .attention import register_attention
 from .backbone import Backbone
+from .cache import lacking, local_folder
+from .fit import bytes_text, weights_numbers
+from .hub import Access, fetch_settings, fetch_weights, plan
 from .llava_onevision import LlavaOnevisionBackbone
+from .machine import device_room
+from .quantisation import check_quantisation
+from .qwen2_5_vl import Qwen2_5VLBackbone
+from .qwen3_vl import Qwen3VLBackbone
 
-BUNDLED_NAME = "pocket"
-
-_ADAPTERS = {adapter.model_type: adapter for adapter in (LlavaOnevisionBackbone,)}
-_SETTINGS_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
+_ADAPTERS = {adapter.model_type: adapter for adapter in (LlavaOnevisionBackbone, Qwen2_5VLBackbone, Qwen3VLBackbone)}
 _DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
@@ -40,100 +35,126 @@ _DTYPES = {
 }
 
 
-def load_backbone(name: str, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> Backbone:
+def load_backbone(
+    name: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    *,
+    access: Access | None = None,
+) -> Backbone:
     """Load a model by name: "pocket" (bundled), a local folder, or a model hub id.
 
     device: "auto" (CUDA where it is), "cpu", "cuda" or "cuda:1".  dtype: "auto" (float32 on the CPU, bfloat16 on CUDA,
-    float16 where CUDA has no bfloat16), or its name.  revision: a branch, tag or commit of a hub id.  Only safetensors
-    weights are read and no code from a model folder is run.  Raises ModelError.
+    float16 where CUDA has no bfloat16), or its name.  revision: a branch, tag or commit of a hub id.  access: how the
+    hub is reached, in place of revision.  Only safetensors weights are read and no code from a model folder is run.
+    Raises ModelError.
     """
+    access = access or Access(revision)
     where = _device(device)
     number_type = _dtype(dtype, where)
-    folder = _folder(name, revision)
-    adapter = _ADAPTERS[_architecture(folder)]
-    if not any(folder.glob("*.safetensors")):
-        if not _is_local(name):
-            folder = _download(name, revision, [*_SETTINGS_FILES, "*.safetensors"])
-        if not any(folder.glob("*.safetensors")):
-            raise ModelError(f"{folder} holds no *.safetensors weights; other formats are not read, convert them")
+    local = local_folder(name)
+    folder = local or fetch_settings(name, access)
+    config = _config(folder)
+    adapter = _ADAPTERS[_architecture(folder, config)]
+    quantised = check_quantisation(name, config)
+    if local is None and lacking(folder):
+        download = plan(name, folder)
+        held = download.weights_bytes
+        if not quantised:
+            held = held * number_type.itemsize // _number_type(config).itemsize
+        _check_room(name, held, where, access)
+        fetch_weights(download, access)
+    missing = lacking(folder)
+    if missing:
+        raise ModelError(
+            f"{folder} holds no {missing[0]}; fetch the model again"
+            if any(folder.glob("*.safetensors"))
+            else f"{folder} holds no *.safetensors weights; other formats are not read, convert them"
+        )
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{folder} holds no tokenizer.json; save its tokenizer in the fast format")
-    commit = None if _is_local(name) else folder.name
-    attention = {"text_config": register_attention(), "vision_config": "sdpa"}
+    if not quantised:
+        _check_room(name, weights_numbers(folder) * number_type.itemsize, where, access)
     try:
         with _no_progress_bars():
-            loaded: Any = adapter.model_class.from_pretrained(
-                str(folder),
-                dtype=number_type,
-                attn_implementation=attention,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
+            model, report = _weights(adapter.model_class, folder, where, number_type, quantised)
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # safetensors, tokenizers and transformers each raise kinds of their own
         raise ModelError(f"cannot load the model in {folder}: {type(error).__name__}: {error}") from error
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; fetch the model again")
-    return adapter(name, model.to(where), tokenizer, folder, commit)
+    lost = sorted(report["missing_keys"])
+    if lost:
+        raise ModelError(f"{folder} lacks {len(lost)} weights, such as {lost[0]}; fetch the model again")
+    return adapter(name, model, tokenizer, folder, folder.name if local is None else None)
 
 
-def _is_local(name: str) -> bool:
-    return name == BUNDLED_NAME or _path(name).is_dir()
+def fetch(name: str, access: Access) -> Path:
+    """Fetch a hub model whole into the local cache, and nothing of one that could not be loaded; give its folder.
+
+    Of the bundled model and a path only the folder is given.  Raises ModelError.
+    """
+    local = local_folder(name)
+    if local is not None:
+        return local
+    folder = fetch_settings(name, access)
+    config = _config(folder)
+    _architecture(folder, config)
+    check_quantisation(name, config)
+    if lacking(folder):
+        fetch_weights(plan(name, folder), access)
+    return folder
 
 
-def _path(name: str) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise ModelError(f"{name} is in the home of a user that this machine lacks; give another folder") from error
+def _weights(
+    model_class: Any, folder: Path, device: torch.device, number_type: torch.dtype, quantised: bool
+) -> tuple[Any, Mapping[str, Any]]:
+    """Load weights onto a device; give the model and transformers' report of what lacked.
+
+    A device map would want the package `accelerate`.  Without one, weights that keep their number type stay views of
+    the file, so on their way to a GPU they cost no host memory; they get their new number type there, one by one.
+    """
+    options: dict[str, Any] = {"dtype": number_type if quantised or device.type == "cpu" else "auto"}
+    if quantised and is_accelerate_available():
+        options["device_map"] = {"": device}
+    model, report = model_class.from_pretrained(
+        str(folder),
+        attn_implementation={"text_config": register_attention(), "vision_config": "sdpa"},
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **options,
+    )
+    if not quantised:
+        _move(model, device, number_type)
+    elif "device_map" not in options:
+        model.to(device)
+    return model, report
 
 
-def _folder(name: str, revision: str | None) -> Path:
-    """Find the folder of a model, fetching at first only the settings of one on the hub."""
-    if not name.strip():
-        raise ModelError(f'the model\'s name is empty; give "{BUNDLED_NAME}", a folder, or a hub id (owner/model)')
-    if name == BUNDLED_NAME:
-        bundled = Path(str(files(__package__) / BUNDLED_NAME))
-        if not bundled.is_dir():
-            raise ModelError(f"the bundled model is missing from {bundled}; install the package again")
-        return bundled
-    path = _path(name)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise ModelError(f"{name} is a file; give the folder of the model")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is None:
+def _move(model: torch.nn.Module, device: torch.device, number_type: torch.dtype) -> None:
+    """Move a model to a device, and its weights, one by one, to a number type; buffers keep theirs."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(device).to(number_type)
+    model.to(device)
+
+
+def _check_room(name: str, held_bytes: int, device: torch.device, access: Access) -> None:
+    """Say when weights do not fit into what is free.  Raises ModelError when the device can never hold them."""
+    room = device_room(device)
+    if not room.total_bytes or held_bytes <= room.free_bytes:
+        return
+    takes = f"the weights of {name} take {bytes_text(held_bytes)} on {device}"
+    if held_bytes > room.total_bytes:
+        smaller = "another number type (--dtype bfloat16), " if device.type == "cpu" else ""
         raise ModelError(
-            f'there is no model folder {name!r}; give "{BUNDLED_NAME}", an existing folder, or a hub id (owner/model)'
+            f"{takes}, which has {bytes_text(room.total_bytes)} in all; take {smaller}a smaller model or another device"
         )
-    return _download(name, revision, _SETTINGS_FILES)
+    access.told(f"{takes}, of which only {bytes_text(room.free_bytes)} are free: loading may fail or be very slow")
 
 
-def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
-    """Fetch the matching files of a hub model, or find them in the local cache."""
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except GatedRepoError as error:
-        raise ModelError(f"{name} asks for a licence; accept it on its page, then run: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"there is neither a folder nor a hub model {name!r}; check the spelling") from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{name} has no revision {revision!r}; check the spelling") from error
-    except LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"{name} is not in the local cache, and the model hub cannot be reached; go online, "
-            f'give a local folder, or use "{BUNDLED_NAME}"'
-        ) from error
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise ModelError(f"cannot fetch {name}: {error}") from error
-
-
-def _architecture(folder: Path) -> str:
-    """Read the architecture of the model in a folder."""
+def _config(folder: Path) -> Mapping[str, object]:
+    """Read the config.json of a model folder."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -143,10 +164,28 @@ def _architecture(folder: Path) -> str:
         ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path} ({error}); fetch the model again") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    return config if isinstance(config, dict) else {}
+
+
+def _architecture(folder: Path, config: Mapping[str, object]) -> str:
+    """Choose the adapter; code that a folder brings along (`auto_map`) is never run, whatever its architecture."""
+    kind = config.get("model_type")
     if kind not in _ADAPTERS:
-        raise ModelError(f"{folder} is a {kind} model; supported are: {', '.join(sorted(_ADAPTERS))}")
+        own_code = "auto_map" in config
+        raise ModelError(
+            f"{folder} is a {kind} model"
+            + (" that needs its own code (trust_remote_code), which Onlooker never runs" if own_code else "")
+            + f"; supported are: {', '.join(sorted(_ADAPTERS))}"
+        )
     return str(kind)
+
+
+def _number_type(config: Mapping[str, object]) -> torch.dtype:
+    """Read the number type that a checkpoint was saved in; bfloat16 where its config does not say."""
+    text = config.get("text_config")
+    nested = text if isinstance(text, Mapping) else {}
+    names = (place.get(key) for place in (config, nested) for key in ("dtype", "torch_dtype"))
+    return next((_DTYPES[name] for name in names if isinstance(name, str) and name in _DTYPES), torch.bfloat16)
 
 
 def _device(name: str) -> torch.device:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from onlooker.errors import ModelError
 from onlooker.models import loading
+from onlooker.models.catalogue import FAMILIES
+from onlooker.models.hub import Access, Download
 from onlooker.models.loading import load_backbone
+from onlooker.models.machine import Room
 
 MakeModel = Callable[..., Path]
 
@@ -95,58 +97,116 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         load_backbone(str(tmp_path / "model.safetensors"), device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (LocalEntryNotFoundError("offline"), "cannot be reached"),
-        (ConnectionError("reset"), "cannot fetch owner/model: reset"),
-        (PermissionError("cache"), "cannot fetch owner/model: cache"),
-    ],
-)
-def test_hub_errors(monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
-    def fail(*_: object, **__: object) -> str:
-        raise error
-
-    monkeypatch.setattr(loading, "snapshot_download", fail)
-    with pytest.raises(ModelError, match=message):
-        load_backbone("owner/model", device="cpu")
+def test_a_model_that_brings_its_own_code_is_loaded_without_it(make_tiny_model: MakeModel, tmp_path: Path) -> None:
+    folder, trace = make_tiny_model(tmp_path / "model"), tmp_path / "trace"
+    code = {"AutoConfig": "own.Config", "AutoModelForImageTextToText": "own.Model"}
+    (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
+    edit(folder / "config.json", auto_map=code)
+    edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]})
+    assert type(load_backbone(str(folder), device="cpu")) is loading.LlavaOnevisionBackbone
+    assert not trace.exists()
+    edit(folder / "config.json", model_type="their_own_vl")
+    with pytest.raises(ModelError, match=r"their_own_vl model that needs its own code .trust_remote_code.*never runs"):
+        load_backbone(str(folder), device="cpu")
+    assert not trace.exists()
 
 
-@pytest.mark.parametrize(("kind", "message"), [(GatedRepoError, "licence"), (RepositoryNotFoundError, "spelling")])
-def test_hub_refusals(monkeypatch: pytest.MonkeyPatch, kind: type[Exception], message: str) -> None:
-    def fail(*_: object, **__: object) -> str:
-        raise kind.__new__(kind)  # these errors are made from a response, which matters not here
-
-    monkeypatch.setattr(loading, "snapshot_download", fail)
-    with pytest.raises(ModelError, match=message):
-        load_backbone("owner/model", device="cpu")
+def test_a_quantised_model_is_refused_by_name(make_tiny_model: MakeModel, tmp_path: Path) -> None:
+    edit(make_tiny_model(tmp_path) / "config.json", quantization_config={"quant_method": "awq", "bits": 4})
+    with pytest.raises(ModelError, match=r"quantised with awq.*unquantised model, such as llava-hf/"):
+        load_backbone(str(tmp_path), device="cpu")
 
 
-def test_a_hub_model_is_checked_before_its_weights_are_fetched(
-    make_tiny_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Hub:
+    """Stand in for the hub: its settings are fetched first, its weights when they are asked for."""
+
+    def __init__(self, commit: Path, weights: Path, size: int = 1000) -> None:
+        self.commit, self.weights, self.size = commit, weights, size
+        self.asked: list[str] = []
+
+    def settings(self, name: str, access: Access) -> Path:
+        self.asked.append(f"settings of {name} at {access.revision}")
+        return self.commit
+
+    def plan(self, name: str, folder: Path) -> Download:
+        self.asked.append("plan")
+        return Download(name, folder.name, "mit", self.size, self.size, self.size, self.commit.parent, 10**15)
+
+    def fetch(self, download: Download, access: Access) -> Path:
+        self.asked.append(f"weights of {download.commit}")
+        self.weights.rename(self.commit / "model.safetensors")
+        return self.commit
+
+
+@pytest.fixture
+def hub(make_tiny_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     commit = make_tiny_model(tmp_path / "0123abc")
-    weights = (commit / "model.safetensors").rename(tmp_path / "weights")
-    asked: list[tuple[str, object, list[str]]] = []
+    hub = Hub(commit, (commit / "model.safetensors").rename(tmp_path / "weights"))
+    for name, stand_in in (("fetch_settings", hub.settings), ("plan", hub.plan), ("fetch_weights", hub.fetch)):
+        monkeypatch.setattr(loading, name, stand_in)
+    return hub
 
-    def fetch(name: str, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((name, revision, allow_patterns))
-        if "*.safetensors" in allow_patterns:
-            weights.rename(commit / "model.safetensors")
-        return str(commit)
 
-    monkeypatch.setattr(loading, "snapshot_download", fetch)
+def test_a_hub_model_is_checked_before_its_weights_are_fetched(hub: Hub) -> None:
+    config = (hub.commit / "config.json").read_text()
+    for damage, message in (
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, "quantised with awq"),
+    ):
+        edit(hub.commit / "config.json", **damage)
+        with pytest.raises(ModelError, match=message):
+            load_backbone("owner/model", device="cpu", revision="main")
+        (hub.commit / "config.json").write_text(config)
+    assert hub.asked == ["settings of owner/model at main"] * 2
     backbone = load_backbone("owner/model", device="cpu", revision="main")
-    assert [(name, revision, "*.safetensors" in patterns) for name, revision, patterns in asked] == [
-        ("owner/model", "main", False),
-        ("owner/model", "main", True),
-    ]
-    assert backbone.layout.fingerprint != load_backbone(str(commit), device="cpu").layout.fingerprint
-    edit(commit / "config.json", model_type="gpt2")
-    (commit / "model.safetensors").unlink()
+    assert hub.asked[2:] == ["settings of owner/model at main", "plan", "weights of 0123abc"]
+    assert backbone.layout.fingerprint != load_backbone(str(hub.commit), device="cpu").layout.fingerprint
+    load_backbone("owner/model", device="cpu", access=Access("v2"))
+    assert hub.asked[5:] == ["settings of owner/model at v2"]  # the weights are here
+
+
+def test_fetch_checks_likewise_and_loads_nothing(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_weights", None)
+    assert loading.fetch("owner/model", Access()) == hub.commit
+    assert hub.asked == ["settings of owner/model at None", "plan", "weights of 0123abc"]
+    edit(hub.commit / "config.json", model_type="gpt2")
     with pytest.raises(ModelError, match="gpt2"):
-        load_backbone("owner/model", device="cpu")
-    assert len(asked) == 3  # the weights were not asked for
+        loading.fetch("owner/model", Access())
+
+
+def test_a_model_that_cannot_fit_is_refused_before_it_is_fetched(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "device_room", lambda _: Room(free_bytes=10**9, total_bytes=2 * 10**9))
+    config = json.loads((hub.commit / "config.json").read_text())
+    config["dtype"] = "float16"
+    (hub.commit / "config.json").write_text(json.dumps(config))
+    hub.size = 10**9 + 2  # as float16, twice that as float32
+    with pytest.raises(ModelError, match=r"take 2.0 GB on cpu, which has 2.0 GB in all; take another number type"):
+        load_backbone("owner/model", device="cpu", dtype="float32")
+    assert hub.asked[1:] == ["plan"]
+    told: list[str] = []
+    load_backbone("owner/model", device="cpu", dtype="bfloat16", access=Access(told=told.append))
+    assert told == [
+        "the weights of owner/model take 1.0 GB on cpu, of which only 1.0 GB are free: loading may fail or be very slow"
+    ]
+
+
+def test_weights_get_their_number_type_and_buffers_keep_theirs() -> None:
+    model = torch.nn.Linear(4, 2, dtype=torch.float16)
+    model.register_buffer("angles", torch.ones(3, dtype=torch.float64))
+    tied = torch.nn.ModuleList([model, torch.nn.Linear(4, 2)])
+    tied[1].weight = model.weight
+    loading._move(tied, torch.device("cpu"), torch.bfloat16)
+    assert {weight.dtype for weight in tied.parameters()} == {torch.bfloat16}
+    assert model.angles.dtype == torch.float64
+    assert tied[1].weight is model.weight
+
+
+@pytest.mark.gpu
+def test_weights_on_a_gpu_equal_those_that_were_converted_on_the_cpu(tiny_folder: Path) -> None:
+    there = load_backbone(str(tiny_folder), device="cuda", dtype="bfloat16")
+    here = load_backbone(str(tiny_folder), device="cpu", dtype="bfloat16")
+    assert there.device.type == "cuda"
+    torch.testing.assert_close(there.opening().cpu(), here.opening(), rtol=0, atol=0)
 
 
 def test_devices_and_number_types(tiny_folder: Path) -> None:
@@ -158,6 +218,10 @@ def test_devices_and_number_types(tiny_folder: Path) -> None:
     for dtype, expected in [("fp16", torch.float16), ("bfloat16", torch.bfloat16), ("auto", torch.float32)]:
         backbone = load_backbone(str(tiny_folder), device="cpu", dtype=dtype)
         assert backbone.layout.dtype == backbone.opening().dtype == expected
+
+
+def test_the_catalogue_lists_families_that_have_an_adapter() -> None:
+    assert set(loading._ADAPTERS) == set(FAMILIES)
 
 
 def test_cuda_that_is_not_there(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +238,7 @@ def test_layout_says_what_the_config_says(tiny_folder: Path) -> None:
     expected = 10000.0 ** -(torch.arange(0, 16, 2).double() / 16)
     torch.testing.assert_close(torch.tensor(layout.rotary.inv_freq, dtype=torch.float64), expected, atol=0, rtol=1e-6)
     assert (layout.rotary.axes, layout.rotary.scaling) == (1, 1.0)
-    assert (backbone.hidden_size, backbone.grid, backbone.device.type) == (64, (2, 2), "cpu")
+    assert (backbone.hidden_size, backbone.grid_of(9, 9), backbone.device.type) == (64, (2, 2), "cpu")
 
 
 def test_a_rotary_embedding_that_changes_with_length_is_refused(make_tiny_model: MakeModel, tmp_path: Path) -> None:
