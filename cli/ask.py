@@ -63,6 +63,10 @@ def ask(
     model: Annotated[str, typer.Option(help="pocket, a folder, or a Hugging Face id.")] = "pocket",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    revision: Annotated[
+        str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a Hugging Face id.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
     max_tokens: Annotated[int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest words.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
@@ -81,7 +85,10 @@ def ask(
         Literal["auto", "always", "never"], typer.Option(help="Whether the past is read: auto goes by the question.")
     ] = "auto",
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Print timings; -vv tracebacks.")
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False, help="Print sizes and timings; -vv tracebacks."
+        ),
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no hints.")] = False,
 ) -> None:
@@ -115,6 +122,8 @@ def ask(
                 model=model,
                 device=device,
                 dtype=dtype,
+                revision=revision,
+                offline=offline,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 as_json=as_json,

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 from ..answer import Answer
 from ..memory.time_phrases import format_clock
-from ..model import load
+from ..model import Model
 from ..models.backbone import Sampling
+from ..models.cache import locate
+from ..models.fit import CacheShape, bytes_text, describe, fit, weights_numbers
+from ..models.hub import Access
+from ..models.loading import load_backbone
+from ..models.machine import device_room
 from ..settings import Settings
 from ..stream.session import Session
-from ..stream.source import SourceReport, open_source
+from ..stream.source import SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
 from .answers import AnswerWriter, JsonAnswers, PlainAnswers
 from .evidence import EvidenceFolder
@@ -21,6 +26,12 @@ from .progress import Progress
 
 SLACK_US = 1_000_000
 """A moment so short a time behind the last frame counts as reached: players round the length of a clip up."""
+
+REPORTED_FPS = 30.0
+"""What the fit report reckons with when every frame is looked at: a source does not say how many come a second."""
+
+LATE_US = 36_000_000_000
+"""Ten hours: the fit report reckons with time stamps as long as they are then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,8 @@ class Request:
     model: str = "pocket"
     device: str = "auto"
     dtype: str = "auto"
+    revision: str | None = None
+    offline: bool = False
     max_tokens: int = 64
     temperature: float = 0.0
     as_json: bool = False
@@ -46,10 +59,13 @@ class Request:
 def run(request: Request, settings: Settings, folder: EvidenceFolder | None, interruption: Interruption) -> None:
     """Answer a request on stdout.  The source is opened first, then the model: what is wrong with them shows at once.
 
-    Raises the errors of open_source, load and Session; KeyboardInterrupt when it is interrupted for good.
+    Raises the errors of open_source, load_backbone and Session; KeyboardInterrupt when it is interrupted for good.
     """
     with own_warnings(), open_source(request.source, request.fps, request.start_us, request.end_us) as source:
-        model = load(request.model, device=request.device, dtype=request.dtype)
+        model = load(request)
+        if request.verbose:
+            for line in fit_of(model, request, settings, source.info):
+                note(line)
         sampling = Sampling(request.max_tokens, request.temperature)
         with model.session(settings) as session:
             for question in request.questions:
@@ -84,6 +100,34 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     progress.close(watching.report)
                 for warning in warnings_of(source.name, source.report):
                     note(warning)
+
+
+def load(request: Request) -> Model:
+    """Load the model; what is fetched, and what may not fit, is said on stderr unless quiet is asked for."""
+    told = (lambda _: None) if request.quiet else note
+    access = Access(request.revision, request.offline, told, bars=not request.quiet)
+    return Model(load_backbone(request.model, device=request.device, dtype=request.dtype, access=access))
+
+
+def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo) -> list[str]:
+    """Say what the weights take, and how long the memory's cap will hold."""
+    backbone, heads = model.backbone, model.backbone.card.retrieval_heads
+    layout, room = backbone.layout, device_room(backbone.device)
+    height, width = backbone.grid_of(info.height, info.width)
+    group = layout.query_heads // layout.kv_heads
+    found = fit(
+        CacheShape.of_layout(layout, backbone.hidden_size),
+        settings,
+        number_bytes=layout.dtype.itemsize,
+        frame_tokens=height * width,
+        stamp_tokens=len(backbone.tokenize(backbone.stamp(LATE_US))),
+        key_heads=len({(head.layer, head.head // group) for head in heads}),
+        fps=request.fps or REPORTED_FPS,
+    )
+    weights = weights_numbers(locate(request.model, request.revision)) * layout.dtype.itemsize
+    kind = str(layout.dtype).removeprefix("torch.")
+    free = f"{bytes_text(room.free_bytes)} of {bytes_text(room.total_bytes)} are free there"
+    return [f"model: {bytes_text(weights)} of weights on {backbone.device} ({kind}); {free}", describe(found)]
 
 
 def writer_of(request: Request) -> AnswerWriter:

@@ -18,6 +18,7 @@ from onlooker.cli import main
 from onlooker.cli.ask import MOST_TOKENS, read_time
 from onlooker.frame import Frame
 from onlooker.models.backbone import MOST_ANSWER_TOKENS
+from onlooker.models.machine import Room
 
 QUESTIONS = ("where is the red ball?", "what is on the screen now?")
 FIELDS = [
@@ -153,7 +154,10 @@ def test_what_the_memory_had_to_forget_is_said(ask: Callable[..., Any], long_cli
 
 def test_verbose_prints_timings_and_quiet_prints_nothing(ask: Callable[..., Any]) -> None:
     _, _, err = ask(QUESTIONS[0], "-v", "-q")
-    [line] = err.splitlines()
+    model, memory, line = err.splitlines()
+    assert re.fullmatch(r"onlooker: model: .* kB of weights on cpu \(float32\); .*B of .*B are free there", model)
+    assert memory.startswith("onlooker: memory: 768 B of keys and values a token, ")
+    assert memory.endswith((" h", " days"))
     assert "first token" in line
     assert "total" in line
     assert ask(QUESTIONS[0], "-q")[2] == ""
@@ -200,6 +204,26 @@ def test_a_missing_source_is_found_before_the_model_is_loaded(ask: Callable[...,
     code, _, err = ask("what?", source="no-such.mp4", model="no-such-model")
     assert code == 3
     assert "no-such.mp4" in err
+
+
+def test_revision_and_offline_reach_the_hub(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    code, _, err = ask("what?", "-q", "--offline", "--revision", "v9", model="owner/model")
+    assert code == 4
+    assert f"owner/model at revision v9 is not in the local cache ({tmp_path})" in err
+
+
+def test_weights_that_hardly_fit_are_warned_of(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onlooker.models.loading.device_room", lambda _: Room(free_bytes=1, total_bytes=10**12))
+    assert "of which only 1 B are free: loading may fail" in ask("what is on the screen?")[2]
+    code, _, err = ask("what is on the screen?", "-q")
+    assert (code, err) == (0, "")
+    monkeypatch.setattr("onlooker.models.loading.device_room", lambda _: Room(free_bytes=1, total_bytes=1))
+    code, _, err = ask("what?", "-q")
+    assert code == 4
+    assert "which has 1 B in all" in err
 
 
 def test_a_missing_model_is_found_before_watching(ask: Callable[..., Any]) -> None:
