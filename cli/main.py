@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError
-from . import ask, bench
+from . import ask, bench, doctor, models
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -52,6 +52,8 @@ app = typer.Typer(
 
 # Commands, one line each: app.command(name, help=...)(function), or app.add_typer(group, name=...).
 app.command("ask", help=ask.HELP)(ask.ask)
+app.add_typer(models.app, name="models")
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 
 
