@@ -19,6 +19,7 @@ from ..settings import Settings
 from ..stream.session import Session
 from ..stream.source import SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
+from .abandoning import abandonable
 from .answers import AnswerWriter, JsonAnswers, PlainAnswers
 from .evidence import EvidenceFolder
 from .interruption import Interruption
@@ -105,7 +106,7 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
 def load(request: Request) -> Model:
     """Load the model; what is fetched, and what may not fit, is said on stderr unless quiet is asked for."""
     told = (lambda _: None) if request.quiet else note
-    access = Access(request.revision, request.offline, told, bars=not request.quiet)
+    access = Access(request.revision, request.offline, told, not request.quiet, abandonable)
     return Model(load_backbone(request.model, device=request.device, dtype=request.dtype, access=access))
 
 

@@ -64,7 +64,8 @@ def row_of(entry: "Entry") -> tuple[str, ...]:
     from ..models.fit import bytes_text
 
     name = entry.name if entry.revision in (None, "main") else f"{entry.name} @ {short(str(entry.revision))}"
-    return name, entry.family, bytes_text(entry.weights_bytes), entry.licence or "see its page", entry.state
+    weights = bytes_text(entry.weights_bytes) if entry.weights_bytes else "?"
+    return name, entry.family, weights, entry.licence or "see its page", entry.state
 
 
 def short(revision: str) -> str:
@@ -77,13 +78,12 @@ def pull(name: ID, revision: REVISION = None) -> None:
     """Fetch a model; the text of --help is PULL_HELP."""
     from ..models.hub import Access
     from ..models.loading import fetch
+    from .abandoning import abandonable
 
-    try:
-        folder = fetch(name, Access(revision, told=lambda line: typer.echo(f"onlooker: {line}", err=True)))
-    except KeyboardInterrupt:
-        typer.echo("onlooker: interrupted; files that are complete are kept: run the same command again", err=True)
-        raise
-    typer.echo(str(folder))
+    def told(line: str) -> None:
+        typer.echo(f"onlooker: {line}", err=True)
+
+    typer.echo(str(fetch(name, Access(revision, told=told, guard=abandonable))))
 
 
 @app.command("path", help=PATH_HELP)

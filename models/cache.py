@@ -107,11 +107,15 @@ def find(name: str, revision: str | None = None) -> Path:
         raise ModelError(f"{which} is not in the local cache ({cache_folder()}); fetch it with: {pull}") from error
     missing = lacking(folder)
     if missing:
-        raise ModelError(
-            f"{name} is in the local cache, but lacks {len(missing)} weight files, such as {missing[0]}; "
-            f"fetch the rest with: {pull}"
-        )
+        what = "its weights" if missing == WEIGHT_FILES else f"{len(missing)} weight files, such as {missing[0]}"
+        raise ModelError(f"{name} is in the local cache, but lacks {what}; fetch the rest with: {pull}")
     return folder
+
+
+def unfinished(name: str) -> frozenset[Path]:
+    """List the files of a model that are half written: by a download that runs, or was killed and is never taken up."""
+    blobs = cache_folder() / f"models--{name.replace('/', '--')}" / "blobs"
+    return frozenset(blobs.glob("*.incomplete"))
 
 
 def cached_models() -> tuple[CachedModel, ...]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,18 +34,25 @@ def log(line: str) -> None:
     logging.getLogger("onlooker").info(line)
 
 
+def unguarded(_name: str) -> AbstractContextManager[None]:
+    """Do nothing around a download."""
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Say how a hub model is reached.
 
     revision: branch, tag or commit; None for the main branch.  offline: nothing is asked of the network.  told: gets
-    a line before weights are fetched.  bars: whether a bar shows how far a download is, on a terminal.
+    a line before weights are fetched.  bars: whether a bar shows how far a download is, on a terminal.  guard: makes
+    what surrounds the download of a model's weights.
     """
 
     revision: str | None = None
     offline: bool = False
     told: Callable[[str], None] = log
     bars: bool = True
+    guard: Callable[[str], AbstractContextManager[None]] = unguarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +74,10 @@ class Download:
 
     def text(self) -> str:
         """Write in one line what is about to be fetched."""
-        rest = "" if self.missing_bytes == self.total_bytes else f" of {bytes_text(self.total_bytes)}"
+        missing, total = bytes_text(self.missing_bytes), bytes_text(self.total_bytes)
+        size = missing if missing == total else f"{missing} of {total}"
         return (
-            f"fetching {self.name}: {bytes_text(self.missing_bytes)}{rest}, licence {self.licence or 'not stated'}, "
+            f"fetching {self.name}: {size}, licence {self.licence or 'not stated'}, "
             f"into {self.cache} ({bytes_text(self.free_bytes)} free)"
         )
 
@@ -127,7 +135,7 @@ def fetch_weights(download: Download, access: Access) -> Path:
     """
     download.check()
     access.told(download.text())
-    with _told_plainly(download.name, download.commit):
+    with access.guard(download.name), _told_plainly(download.name, download.commit):
         return Path(
             snapshot_download(
                 download.name,
@@ -151,7 +159,8 @@ class _OneBar(hub_bar):
     def __init__(self, *args: Any, **options: Any) -> None:
         if options.get("name") == "huggingface_hub.snapshot_download" and options.get("unit") == "B":
             form = "onlooker: fetched {n_fmt}B of {total_fmt}B |{bar}| {rate_fmt}, {remaining} left"
-            options |= {"desc": "", "bar_format": form, "leave": False, "dynamic_ncols": True}
+            # Delayed until it is known how many bytes there are.
+            options |= {"desc": "", "bar_format": form, "leave": False, "dynamic_ncols": True, "delay": 1e-3}
         else:
             options["disable"] = True
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]

@@ -1,4 +1,8 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,7 @@ import pytest
 from onlooker.cli import main
 from onlooker.models import hub, inventory, loading
 from onlooker.models.catalogue import CATALOGUE
-from onlooker.models.hub import Access, Download
+from onlooker.models.hub import Download
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 QWEN = "Qwen/Qwen3-VL-2B-Instruct"
@@ -49,6 +53,7 @@ def test_the_list_has_bundled_known_and_cached_models(run: Callable[..., Any], c
     put(cache, QWEN, COMMIT, "main")
     put(cache, QWEN, OTHER, None, whole=False)
     put(cache, "someone/finetune", COMMIT, "v2")
+    put(cache, "someone/half", COMMIT, "main", whole=False)
     code, out, err = run("list")
     assert (code, err) == (0, "")
     table, _, rest = out.partition("\n\n")
@@ -58,11 +63,13 @@ def test_the_list_has_bundled_known_and_cached_models(run: Callable[..., Any], c
         "pocket",
         *(name for known in CATALOGUE for name in ([known.name] * (2 if known.name == QWEN else 1))),
         "someone/finetune",
+        "someone/half",
     ]
     assert rows["pocket",].split()[1:] == ["llava_onevision", "14.6", "MB", "apache-2.0", "bundled"]
     assert rows["Qwen/Qwen2.5-VL-3B-Instruct",].split()[1:4] == ["qwen2_5_vl", "7.5", "GB"]
     assert rows["Qwen/Qwen2.5-VL-3B-Instruct",].endswith("qwen-research  not fetched")
     assert rows["someone/finetune",].split()[1:] == ["@", "v2", "qwen3_vl", "2.0", "kB", "see", "its", "page", "here"]
+    assert rows["someone/half",].split()[2:] == ["?", "see", "its", "page", "in", "part"]
     mine = [line.split()[1:] for line in lines if line.startswith(QWEN)]
     assert sorted(mine) == [
         ["@", OTHER[:10], "qwen3_vl", "4.3", "GB", "apache-2.0", "in", "part"],
@@ -108,7 +115,7 @@ def test_path_of_what_is_not_here_says_how_to_get_it(run: Callable[..., Any], ca
         f"onlooker: {QWEN} is not in the local cache ({cache}); fetch it with: onlooker models pull {QWEN}\n"
     )
     put(cache, QWEN, COMMIT, "main", whole=False)
-    assert "fetch the rest with: onlooker models pull" in run("path", QWEN)[2]
+    assert "lacks its weights; fetch the rest with: onlooker models pull" in run("path", QWEN)[2]
     assert run("path", "no-such-model")[0] == 4
 
 
@@ -133,14 +140,48 @@ def test_pull_says_what_comes_and_where_it_is(
     assert run("pull", QWEN, "--revision", "v2") == (0, f"{folder}\n", "")  # it is here now
 
 
-def test_an_interrupted_pull_says_how_to_go_on(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(name: str, access: Access) -> Path:
-        raise KeyboardInterrupt
+# As the hub's client does: a thread writes, and leaving waits for it.
+ENDLESS = """
+import sys, threading, time
+from pathlib import Path
+from onlooker.models import hub, loading
+from onlooker.models.hub import Download
+blobs = Path(sys.argv[1]) / "models--owner--model" / "blobs"
+settings = Path(sys.argv[2])
+def fetch(name, allow_patterns, **rest):
+    if "*.safetensors" in allow_patterns:
+        blobs.mkdir(parents=True)
+        (blobs / "whole").touch()
+        (blobs / "half.1234.incomplete").touch()
+        writer = threading.Thread(target=time.sleep, args=(600,))
+        writer.start()
+        print("ready", flush=True)
+        writer.join()
+    return str(settings)
+hub.snapshot_download = fetch
+loading.plan = lambda name, folder: Download(name, "a", "mit", 9, 9, 9, blobs, 10**12)
+from onlooker.cli.main import run
+run(["models", "pull", "owner/model"])
+"""
 
-    monkeypatch.setattr(loading, "fetch", stop)
-    code, out, err = run("pull", QWEN)
-    assert (code, out) == (130, "")
-    assert "files that are complete are kept: run the same command again" in err
+
+def test_an_interrupted_pull_leaves_at_once_and_nothing_half_written(cache: Path, tmp_path: Path) -> None:
+    settings = put(tmp_path, "owner/model", COMMIT, None, whole=False)
+    command = [sys.executable, "-c", ENDLESS, str(cache), str(settings)]
+    environment = {**os.environ, "HF_HUB_CACHE": str(cache)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("onlooker: interrupted; files that are complete are kept: run the same command again\n")
+    assert [path.name for path in (cache / "models--owner--model" / "blobs").iterdir()] == ["whole"]
 
 
 def test_pull_refuses_what_could_not_be_run(
@@ -158,3 +199,19 @@ def test_the_bundled_model_need_not_be_pulled(run: Callable[..., Any]) -> None:
     code, out, err = run("pull", "pocket")
     assert (code, err) == (0, "")
     assert Path(out.strip(), "config.json").is_file()
+
+
+def test_listing_and_finding_import_no_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom onlooker.cli.main import run\n"
+        "for words in (['models', 'list'], ['models', 'path', 'pocket']):\n"
+        "    try:\n        run(words)\n    except SystemExit:\n        pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    names = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "huggingface_hub" in names
+    assert not names & {"torch", "numpy", "transformers", "cv2", "decord", "faiss"}

@@ -147,6 +147,7 @@ def test_one_bar_is_shown_for_all_bytes() -> None:
     shown.update(3 * 10**9)
     shown.refresh()
     assert out.getvalue().rpartition("\r")[2].startswith("onlooker: fetched 3.00GB of 8.00GB |")
+    shown.start_t -= 1.0  # as if it had begun a second ago: what never showed is not cleared
     shown.close()
     assert out.getvalue().rpartition("\r")[2] == ""  # it leaves a clean line
     assert "Reconstructing" not in out.getvalue()
