@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from onlooker.errors import ModelError
 from onlooker.models import loading
+from onlooker.models.cache import bundled_folder
 from onlooker.models.catalogue import FAMILIES
 from onlooker.models.hub import Access, Download
 from onlooker.models.loading import load_backbone
@@ -199,6 +200,25 @@ def test_weights_get_their_number_type_and_buffers_keep_theirs() -> None:
     assert {weight.dtype for weight in tied.parameters()} == {torch.bfloat16}
     assert model.angles.dtype == torch.float64
     assert tied[1].weight is model.weight
+
+
+@pytest.mark.parametrize("number_type", [torch.float32, torch.bfloat16])
+def test_weights_read_as_they_are_and_then_converted_equal_those_converted_while_read(
+    number_type: torch.dtype,
+) -> None:
+    """What goes to a GPU is read in the file's own number type, so that it stays a view of the file."""
+    folder, model_class = str(bundled_folder()), loading.LlavaOnevisionBackbone.model_class
+    whole = model_class.from_pretrained(folder, dtype=number_type)
+    moved = model_class.from_pretrained(folder, dtype="auto")
+    loading._move(moved, torch.device("cpu"), number_type)
+    for one, other in (
+        (whole.named_parameters(), moved.named_parameters()),
+        (whole.named_buffers(), moved.named_buffers()),
+    ):
+        ours, theirs = dict(one), dict(other)
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=0)  # checks the number type, too
 
 
 @pytest.mark.gpu
