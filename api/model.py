@@ -34,14 +34,17 @@ def load(
     dtype: str = "auto",
     revision: str | None = None,
     offline: bool = False,
+    frame_tokens: int = 196,
 ) -> Model:
     """Load a model: "pocket" (bundled), a folder, or a hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
 
     device: "auto", "cpu", "cuda" or "cuda:1".  dtype: "auto", "float32", "bfloat16", "float16".  revision: a branch,
     tag or commit of a hub id.  offline: take it from the local cache and ask nothing of the network.
+    frame_tokens: most visual tokens of a frame, where the model leaves the choice (Qwen-VL).
     Raises ModelError when it cannot be loaded.
     """
     from .models.hub import Access
     from .models.loading import load_backbone
 
-    return Model(load_backbone(name, device=device, dtype=dtype, access=Access(revision, offline)))
+    access = Access(revision, offline)
+    return Model(load_backbone(name, device=device, dtype=dtype, access=access, frame_tokens=frame_tokens))

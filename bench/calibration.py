@@ -2,10 +2,11 @@
 
 Heads are chosen by span recall on streams with known spans.  They are picked greedily on one half of the streams, by
 what they find together; how many of them are kept is decided on the other half, asked in wordings that training never
-saw as well.
+saw as well, where there are some.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,14 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, SettingsError
 from ..models.backbone import Backbone, HeadId
+from ..models.calibrations import StoredCalibration
 from ..models.card import CARD_NAME
 from ..settings import Settings
+from .calibration_streams import Material
 from .head_scores import Case, HeadScorer, reciprocal_rank, span_recall
 from .output import check_output, write_output
-from .recall_bench import RecallPlan, moments_of
-from .relevance import MOST_MISSED, Likeness, Relevance, fit, lay_out, likeness_of
-from .tally import aligned
-from .theatre import Show
+from .relevance import Likeness, Relevance, fit, likeness_of
 
-# Streams of calibration share no seed with those of training or of evaluation.
-CALIBRATION = 0xCA11
 TOP_BLOCKS = 4
 MOST_HEADS = 8
 DRAWS = 1000
@@ -49,83 +47,114 @@ class Found:
 class Step:
     """Hold one step of the greedy choice: the head that joined, and what all heads so far find together.
 
-    picking: on the streams that chose it.  judging, held_out: on the other streams, in known and in other wordings.
+    picking: on the streams that chose it.  judging, reworded: on the other streams, in known and in other wordings
+    (None where there are none).
     """
 
     head: HeadId
     picking: Found
     judging: Found
-    held_out: Found
+    reworded: Found | None
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Hold a calibration's result.
 
-    single: every head alone on the picking streams, best first.  relevance: None where it could not be measured.
+    streams: what was watched, in words.  pickers, judges: how many streams picked heads and judged them.  questions:
+    picking, judging, reworded.  single: every head alone on the picking streams, best first.  chance: span recall of
+    as many blocks drawn at random, on the judging streams.  relevance: None where it could not be measured.
     """
 
     model: str
-    plan: RecallPlan
+    streams: str
+    pickers: int
+    judges: int
     questions: tuple[int, int, int]
     blocks: int
     single: tuple[tuple[HeadId, Found], ...]
     baselines: tuple[tuple[str, Found], ...]
     steps: tuple[Step, ...]
     chosen: tuple[HeadId, ...]
+    chance: float
     relevance: Relevance | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Say whether the chosen heads surely find more than chance does, on streams that did not choose them."""
+        return self.steps[len(self.chosen) - 1].judging.low > self.chance
 
 
 def calibrate(
     backbone: Backbone,
-    plan: RecallPlan,
+    material: Material,
     settings: Settings | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """Choose up to MOST_HEADS retrieval heads and the threshold of relevance.
 
-    plan: at least two streams; its held_out is not used.  Raises SettingsError when the streams give no questions
-    whose evidence is out of the recent window.
+    material: at least two streams; the first half of them picks heads.  Raises SettingsError when the streams give no
+    questions whose evidence is out of the recent window.
     """
-    if plan.streams < 2:
-        raise SettingsError(f"calibration needs 2 streams or more (to pick heads, to judge them), not {plan.streams}")
+    if material.count < 2:
+        raise SettingsError(
+            f"calibration needs 2 streams or more (to pick heads, to judge them), not {material.count}; give more"
+        )
     picking: list[Case] = []
     judging: list[Case] = []
-    held_out: list[Case] = []
-    likeness = [Likeness(), Likeness(), Likeness()]  # picking, judging, held out
+    reworded: list[Case] = []
+    likeness = [Likeness(), Likeness(), Likeness()]  # picking, judging, reworded
     heads: tuple[HeadId, ...] = ()
-    blocks = 0
-    for number in range(plan.streams):
-        show = Show(plan.seed * 1000 + number, plan.minutes * 60.0, namespace=CALIBRATION)
-        told(f"stream {number + 1} of {plan.streams}: watching")
-        *_, (moment, questions) = moments_of(backbone, show, plan, settings or Settings(), ())
+    blocks, pickers = 0, (material.count + 1) // 2
+    for number, watched in enumerate(material.watch(backbone, settings or Settings(), told)):
+        moment = watched.moment
         scorer = HeadScorer(moment)
         heads, blocks = scorer.heads, blocks + len(scorer.blocks)
-        told(f"stream {number + 1} of {plan.streams}: asking {len(questions)} questions of {len(heads)} heads")
-        cases = [case for case in map(scorer.case, questions) if case is not None]
-        if number < (plan.streams + 1) // 2:
+        told(f"stream {number + 1} of {material.count}: asking {len(watched.shown)} questions of {len(heads)} heads")
+        cases = [case for case in map(scorer.case, watched.shown) if case is not None]
+        if number < pickers:
             picking += cases
-            likeness[0] += likeness_of(moment, questions, show.absent_questions())
-        else:
-            judging += cases
-            likeness[1] += likeness_of(moment, questions, show.absent_questions())
-            other = show.questions(None, plan.per_event, held_out=True)
-            held_out += [case for case in map(scorer.case, other) if case is not None]
-            likeness[2] += likeness_of(moment, other, show.absent_questions(held_out=True))
-    if not picking or not judging or not held_out:
-        raise SettingsError(f"streams of {plan.minutes:g} minutes gave too few questions; give longer ones (--minutes)")
+            likeness[0] += likeness_of(moment, watched.shown, watched.absent)
+            continue
+        judging += cases
+        likeness[1] += likeness_of(moment, watched.shown, watched.absent)
+        if watched.reworded is not None:
+            shown, absent = watched.reworded
+            reworded += [case for case in map(scorer.case, shown) if case is not None]
+            likeness[2] += likeness_of(moment, shown, absent)
+    if not picking or not judging:
+        raise SettingsError(
+            "the streams gave too few questions about what had left the recent frames; give longer ones"
+        )
     told("choosing heads")
-    steps = _choose(heads, picking, judging, held_out)
+    steps = _choose(heads, picking, judging, reworded)
     return Calibration(
         model=backbone.name,
-        plan=plan,
-        questions=(len(picking), len(judging), len(held_out)),
+        streams=material.title,
+        pickers=pickers,
+        judges=material.count - pickers,
+        questions=(len(picking), len(judging), len(reworded)),
         blocks=blocks,
         single=_single(heads, picking),
         baselines=_baselines(judging),
         steps=steps,
         chosen=tuple(step.head for step in steps[: _enough(steps)]),
+        chance=float(np.mean([by_chance(case.spans, TOP_BLOCKS) for case in judging])),
         relevance=fit(*likeness),
+    )
+
+
+def stored(result: Calibration, backbone: Backbone) -> StoredCalibration:
+    """Say what of a result is kept for the model it was measured with."""
+    found = result.steps[len(result.chosen) - 1].judging
+    return StoredCalibration(
+        model=result.model,
+        weights=backbone.weights,
+        fingerprint=backbone.layout.fingerprint,
+        heads=result.chosen,
+        relevance=None if result.relevance is None else result.relevance.threshold,
+        recall=(found.low, found.recall, found.high),
+        streams=result.streams,
     )
 
 
@@ -171,7 +200,7 @@ def _single(heads: Sequence[HeadId], cases: Sequence[Case]) -> tuple[tuple[HeadI
 
 
 def _choose(
-    heads: Sequence[HeadId], picking: Sequence[Case], judging: Sequence[Case], held_out: Sequence[Case]
+    heads: Sequence[HeadId], picking: Sequence[Case], judging: Sequence[Case], reworded: Sequence[Case]
 ) -> tuple[Step, ...]:
     """Add the head that helps most to those before it, up to MOST_HEADS times."""
     steps: list[Step] = []
@@ -184,8 +213,8 @@ def _choose(
             worth += TIE_WEIGHT * reciprocal_rank(together, case.spans)
         worth[chosen] = -np.inf
         chosen.append(int(worth.argmax()))
-        found = [measure(cases, chosen) for cases in (picking, judging, held_out)]
-        steps.append(Step(heads[chosen[-1]], *found))
+        last = measure(reworded, chosen) if reworded else None
+        steps.append(Step(heads[chosen[-1]], measure(picking, chosen), measure(judging, chosen), last))
     return tuple(steps)
 
 
@@ -209,6 +238,15 @@ def _baselines(cases: Sequence[Case]) -> tuple[tuple[str, Found], ...]:
     )
 
 
+def by_chance(spans: NDArray[np.bool_], top: int) -> float:
+    """Give the span recall to be expected of `top` of n blocks drawn at random.  spans: bool [spans, n]."""
+    count = spans.shape[1]
+    if count < top:
+        return 1.0
+    missed = [math.comb(count - int(own), top) / math.comb(count, top) for own in spans.sum(axis=1)]
+    return 1.0 - float(np.mean(missed))
+
+
 def _measured(cases: Sequence[Case], scores: Sequence[NDArray[np.floating]]) -> Found:
     """Measure scores [1, n], one for each case."""
     pairs = list(zip(cases, scores, strict=True))
@@ -224,71 +262,11 @@ def _found(recalls: NDArray[np.float64], ranks: NDArray[np.float64]) -> Found:
 
 def _enough(steps: Sequence[Step]) -> int:
     """Take the fewest heads that come within one standard error of the best number of them, both wordings counted."""
-    scores = [(step.judging.recall + step.held_out.recall) / 2 for step in steps]
+    scores = [
+        step.judging.recall if step.reworded is None else (step.judging.recall + step.reworded.recall) / 2
+        for step in steps
+    ]
     best = max(range(len(steps)), key=scores.__getitem__)
     width = steps[best].judging.high - steps[best].judging.low
     error = width / 3.92  # a 95 % interval is 3.92 standard errors wide
     return next(n + 1 for n, score in enumerate(scores) if score >= scores[best] - error)
-
-
-def tables(result: Calibration) -> tuple[list[list[str]], ...]:
-    """Lay the result out: single heads, baselines, greedy steps, relevance; the first line of each is its head."""
-    single = [["layer", "head", "span recall", "reciprocal rank"]]
-    single += [[str(h.layer), str(h.head), str(found), f"{found.rank:.2f}"] for h, found in result.single[:16]]
-    base = [["baseline", "span recall", "reciprocal rank"]]
-    base += [[name, str(found), f"{found.rank:.2f}"] for name, found in result.baselines]
-    steps = [["heads", "joins (layer:head)", "picking", "judging", "other wording", "kept"]]
-    for number, step in enumerate(result.steps):
-        head = f"{step.head.layer}:{step.head.head}"
-        kept = "yes" if number < len(result.chosen) else ""
-        steps.append([str(number + 1), head, str(step.picking), str(step.judging), str(step.held_out), kept])
-    return single, base, steps, lay_out(result.relevance)
-
-
-def _titles(result: Calibration) -> tuple[str, str, str, str, str]:
-    plan, (picking, judging, other) = result.plan, result.questions
-    pickers = (plan.streams + 1) // 2
-    intro = (
-        f"{result.model}: {plan.streams} streams of {plan.minutes:g} min at {plan.fps:g} frames/s, seed {plan.seed}, "
-        f"{result.blocks} blocks. Span recall is the share of needed spans with a block among the {TOP_BLOCKS} best, "
-        "with its 95 % bootstrap interval over questions."
-    )
-    return (
-        intro,
-        f"Single heads, the best of {len(result.single)} ({pickers} picking streams, {picking} questions)",
-        f"Without calibration ({plan.streams - pickers} judging streams, {judging} questions)",
-        f"Heads together, picked greedily (judging: {judging} questions; other wording: {other})",
-        "Relevance: the best cosine of a word of the question with a visual token, for things shown and never shown",
-    )
-
-
-def _relevance_line(result: Calibration) -> str:
-    if result.relevance is None:
-        return "Relevance could not be measured: the model's visual features have no words to be compared with"
-    return (
-        f"Relevant: above a cosine of {result.relevance.threshold:g}, chosen on the picking streams so that at most "
-        f"{MOST_MISSED:.0%} of what was shown there is missed"
-    )
-
-
-def text_report(result: Calibration) -> str:
-    """Write the result for a terminal."""
-    intro, *titles = _titles(result)
-    parts = [intro]
-    for title, lines in zip(titles, tables(result), strict=True):
-        parts.append(f"{title}:\n\n{aligned(lines)}")
-    parts.append("Chosen: " + ", ".join(f"{head.layer}:{head.head}" for head in result.chosen))
-    parts.append(_relevance_line(result))
-    return "\n\n".join(parts)
-
-
-def markdown_report(result: Calibration, command: str) -> str:
-    """Write the result as a page of documentation.  command: what made it."""
-    intro, *titles = _titles(result)
-    parts = [f"# Retrieval heads of {result.model}", f"Made by `{command}`.", intro]
-    for title, lines in zip(titles, tables(result), strict=True):
-        head, *body = ["| " + " | ".join(line) + " |" for line in lines]
-        parts += [f"## {title}", "\n".join([head, "|" + " --- |" * len(lines[0]), *body])]
-    parts.append("Chosen (layer:head): " + ", ".join(f"{head.layer}:{head.head}" for head in result.chosen) + ".")
-    parts.append(_relevance_line(result) + ".")
-    return "\n\n".join(parts) + "\n"

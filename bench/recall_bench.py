@@ -51,6 +51,10 @@ class RecallPlan:
             yield Show(self.seed * SEEDS_PER_RUN + number, self.minutes * 60.0)
 
 
+BY_NAME_ONLY = frozenset({"ours-capped", "ours-kept"})
+"""Policies that compare settings which are not the default, each in a table of its own (docs/positions.md)."""
+
+
 def policies_of(heads: tuple[HeadId, ...], full_tokens: int = 32_768) -> dict[str, Policy]:
     """List all policies by name; those that read retrieval heads only if there are some."""
     listed: list[Policy] = [
@@ -66,13 +70,18 @@ def policies_of(heads: tuple[HeadId, ...], full_tokens: int = 32_768) -> dict[st
         Ours("ours", heads),
         Ours("ours-always", heads, gate="always"),
         Ours("ours-never", heads, gate="never"),
+        Ours("ours-capped", heads, positions="capped"),
+        Ours("ours-kept", heads, positions="kept"),
     ]
     return {policy.name: policy for policy in listed}
 
 
 def choose(policies: dict[str, Policy], names: Iterable[str] | None) -> list[Policy]:
-    """Choose policies by name, in the order of the list.  Raises SettingsError for a name that is not there."""
-    wanted = list(policies) if names is None else list(names)
+    """Choose policies by name, in the order of the list; None for all but those of BY_NAME_ONLY.
+
+    Raises SettingsError for a name that is not there.
+    """
+    wanted = [name for name in policies if name not in BY_NAME_ONLY] if names is None else list(names)
     for name in wanted:
         if name not in policies:
             hint = "; the model has no retrieval heads" if name.startswith("ours") else ""

@@ -72,14 +72,14 @@ def likeness_of(moment: Moment, shown: Sequence[Question], absent: Sequence[Ques
     return Likeness(measure([question for question in shown if question.spans_us]), measure(absent))
 
 
-def fit(picking: Likeness, judging: Likeness, held_out: Likeness) -> Relevance | None:
-    """Choose the threshold, and judge it; None where a kind of question was not measured at all."""
-    parts = (picking, judging, held_out)
-    if not all(part.shown and part.absent for part in parts):
+def fit(picking: Likeness, judging: Likeness, reworded: Likeness) -> Relevance | None:
+    """Choose the threshold, and judge it; None where picking or judging lacks a kind of question."""
+    parts = [("picking", picking), ("judging", judging), ("other wording", reworded)]
+    measured = [(name, part) for name, part in parts if part.shown and part.absent]
+    if measured[:2] != parts[:2]:
         return None
     threshold = choose_threshold(picking)
-    names = ("picking", "judging", "other wording")
-    return Relevance(threshold, tuple(_spread(*pair, threshold) for pair in zip(names, parts, strict=True)))
+    return Relevance(threshold, tuple(_spread(name, part, threshold) for name, part in measured))
 
 
 def choose_threshold(scores: Likeness) -> float:

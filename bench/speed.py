@@ -61,7 +61,7 @@ class TimedBackbone:
     def __init__(self, backbone: Backbone, watch: Stopwatch) -> None:
         self._backbone, self._watch = backbone, watch
         self.name, self.layout, self.hidden_size = backbone.name, backbone.layout, backbone.hidden_size
-        self.device, self.card = backbone.device, backbone.card
+        self.device, self.card, self.weights = backbone.device, backbone.card, backbone.weights
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """Hand on."""

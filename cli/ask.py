@@ -84,6 +84,13 @@ def ask(
     gate: Annotated[
         Literal["auto", "always", "never"], typer.Option(help="Whether the past is read: auto goes by the question.")
     ] = "auto",
+    positions: Annotated[
+        Literal["contiguous", "capped", "kept"],
+        typer.Option(help="What becomes of the positions of what was left out between recalled blocks."),
+    ] = "contiguous",
+    frame_tokens: Annotated[
+        int, typer.Option(min=1, max=16_384, help="Most visual tokens of a frame, where the model leaves the choice.")
+    ] = 196,
     verbose: Annotated[
         int,
         typer.Option(
@@ -104,6 +111,7 @@ def ask(
         memory_tokens=memory_tokens,
         archive_bytes=memory_mib << 20,
         gate=gate,
+        positions=positions,
     )
     folder = None if evidence is None else EvidenceFolder(evidence)
     if model == "pocket" and not quiet:
@@ -124,6 +132,7 @@ def ask(
                 dtype=dtype,
                 revision=revision,
                 offline=offline,
+                frame_tokens=frame_tokens,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 as_json=as_json,

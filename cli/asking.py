@@ -50,6 +50,7 @@ class Request:
     dtype: str = "auto"
     revision: str | None = None
     offline: bool = False
+    frame_tokens: int = 196
     max_tokens: int = 64
     temperature: float = 0.0
     as_json: bool = False
@@ -107,7 +108,15 @@ def load(request: Request) -> Model:
     """Load the model; what is fetched, and what may not fit, is said on stderr unless quiet is asked for."""
     told = (lambda _: None) if request.quiet else note
     access = Access(request.revision, request.offline, told, not request.quiet, abandonable)
-    return Model(load_backbone(request.model, device=request.device, dtype=request.dtype, access=access))
+    backbone = load_backbone(
+        request.model, device=request.device, dtype=request.dtype, access=access, frame_tokens=request.frame_tokens
+    )
+    if not backbone.card.retrieval_heads:
+        told(
+            f"{request.model} has no calibrated retrieval heads, so memory is searched by its visual features alone; "
+            f"choose heads once with: onlooker memory calibrate --model {request.model}"
+        )
+    return Model(backbone)
 
 
 def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo) -> list[str]:

@@ -51,4 +51,3 @@ def theatre(
 
 app.command("recall", help=measure.RECALL_HELP)(measure.recall)
 app.command("speed", help=measure.SPEED_HELP)(measure.speed)
-app.command("calibrate", help=measure.CALIBRATE_HELP)(measure.calibrate)

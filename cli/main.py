@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError
-from . import ask, bench, doctor, models
+from . import ask, bench, doctor, memory, models
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -54,6 +54,7 @@ app = typer.Typer(
 app.command("ask", help=ask.HELP)(ask.ask)
 app.add_typer(models.app, name="models")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
+app.add_typer(memory.app, name="memory")
 app.add_typer(bench.app, name="bench")
 
 

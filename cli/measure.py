@@ -1,4 +1,4 @@
-"""The measuring commands of `onlooker bench`: recall, speed, calibrate."""
+"""The measuring commands of `onlooker bench`: recall, speed."""
 
 import sys
 from pathlib import Path
@@ -19,23 +19,16 @@ recent-4, uniform-64, full, oracle), rivals (rekv, livevlm) and ours. The table 
 \b
 What the README shows:
   onlooker bench recall
+
+\b
+What docs/positions.md shows (these two policies run only when they are named):
+  onlooker bench recall --policies ours,ours-capped,ours-kept
 """
 
 SPEED_HELP = """Measure how fast a stream is taken in, and how soon an answer begins.
 
 Streams a file into memory and splits the time; then streams a sprite theatre show, asks the same questions after one
 minute and after --minutes, and puts beside it what encoding 64 frames at question time takes.
-"""
-
-CALIBRATE_HELP = """Choose a model's retrieval heads, and from which score on something counts as remembered.
-
-Streams sprite theatre shows with known spans, indexes the keys of all heads, and picks up to 8 query heads that find
-the needed spans together. Half of the streams pick the heads, the other half decide how many are kept. The threshold
-of relevance parts questions about what was shown from questions about what never was, and is judged on the other half.
-
-\b
-What `pocket` ships with:
-  onlooker bench calibrate --report docs/retrieval_heads.md --write models/pocket
 """
 
 MODEL = Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")]
@@ -104,7 +97,7 @@ def recall(
     used = backbone.card.retrieval_heads if given is None else given
     listed = policies_of(used, full_tokens)
     if not used:
-        say(f"{model} has no retrieval heads (onlooker bench calibrate chooses them): embeddings alone are measured\n")
+        say(f"{model} has no retrieval heads (onlooker memory calibrate chooses them): embeddings alone are measured\n")
     names = None if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     replies = run_recall(backbone, choose(listed, names), plan, used, told=say)
     end_progress()
@@ -164,37 +157,3 @@ def speed(
     typer.echo(report_text(report))
     if json_file is not None:
         write_output(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
-
-
-def calibrate(
-    seed: Annotated[int, typer.Option(min=0, help="Which calibration streams.")] = 0,
-    streams: Annotated[int, typer.Option(min=2, max=100, help="How many; half pick heads, half judge them.")] = 4,
-    minutes: Annotated[float, typer.Option(min=1.0, max=1000.0, help="Length of each stream.")] = 14.0,
-    fps: FPS = 2.0,
-    model: MODEL = "pocket",
-    report: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
-    write: Annotated[
-        Path | None, typer.Option(help="Put heads and threshold into this folder's onlooker.json.")
-    ] = None,
-) -> None:
-    """Choose a model's retrieval heads and threshold of relevance; the text of --help is CALIBRATE_HELP."""
-    from ..bench import calibration
-    from ..bench.output import write_output
-    from ..bench.recall_bench import RecallPlan
-    from ..models.loading import load_backbone
-
-    check_outputs(report)
-    if write is not None:
-        calibration.card_fields(write)
-    plan = RecallPlan(seed, streams, minutes, fps)
-    result = calibration.calibrate(load_backbone(model), plan, told=say)
-    end_progress()
-    typer.echo(calibration.text_report(result))
-    if write is not None:
-        threshold = None if result.relevance is None else result.relevance.threshold
-        calibration.write_card(write, result.chosen, threshold)
-        say(f"wrote {len(result.chosen)} heads and the threshold of relevance ({threshold}) into {write}")
-    if report is not None:
-        options = f"--model {model} --seed {seed} --streams {streams} --minutes {minutes:g} --fps {fps:g}"
-        text = calibration.markdown_report(result, f"onlooker bench calibrate {options}")
-        write_output(report, text)

@@ -1,6 +1,7 @@
 """What the adapters share: text in and out, the prompt's format, passes through the language model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +13,10 @@ from ..errors import ModelError
 from ..memory.block import Context, KVLayout
 from ..memory.positions import cell_positions, text_positions
 from .backbone import ContextSelector, HeadId, Prefill, Sampling
+from .calibrations import StoredCalibration
 from .card import ModelCard
 from .decoding import Decoding
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, weights_fingerprint
 from .language import LanguageModel, rotary_spec
 from .preprocess import PixelScale
 from .rows import Rows, no_cells
@@ -59,7 +61,8 @@ class Adapter:
         self._format = prompt_format(folder, tokenizer, self._placeholder(), self.card.system_prompt, self.published)
         preprocessing = self._prepare(folder, frame_tokens)
         rotary = rotary_spec(whole.model.language_model, text, self.interleaved)
-        made_by = fingerprint(folder, revision, model.dtype, rotary, preprocessing, self._format, self.card)
+        self.weights = weights_fingerprint(folder)
+        made_by = fingerprint(self.weights, revision, model.dtype, rotary, preprocessing, self._format, self.card)
         self.layout = KVLayout(
             layers=text.num_hidden_layers,
             query_heads=text.num_attention_heads,
@@ -74,6 +77,17 @@ class Adapter:
         self._stop_ids = _stop_ids(whole, tokenizer)
         added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._special_tokens = tuple(sorted({*tokenizer.all_special_tokens, *added}))
+
+    def use(self, kept: StoredCalibration) -> None:
+        """Take a calibration's heads, and its threshold of relevance if it has one, in place of the card's own.
+
+        Raises ModelError when it names heads that the model lacks.
+        """
+        for head in kept.heads:
+            if not (0 <= head.layer < self.layout.layers and 0 <= head.head < self.layout.query_heads):
+                raise ModelError(f"the calibration of {self.name} names {head}, which it lacks; calibrate it again")
+        relevance = self.card.relevance if kept.relevance is None else kept.relevance
+        self.card = replace(self.card, retrieval_heads=kept.heads, relevance=relevance)
 
     def _prepare(self, folder: Path, frame_tokens: int) -> PixelScale:
         """Read the preprocessing of a model folder, and keep it."""

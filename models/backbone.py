@@ -84,10 +84,12 @@ class Backbone(Protocol):
 
     A backbone keeps no state of any stream: positions, clocks and caches belong to the caller.
 
-    card: what the model's own folder says about its prompt, time stamps and retrieval heads.
+    card: what the model's own folder says about its prompt, time stamps and retrieval heads.  weights: fingerprint of
+    its config and weights alone (layout.fingerprint has all that made a memory).
     """
 
     name: str
+    weights: str
     layout: KVLayout
     hidden_size: int
     device: torch.device

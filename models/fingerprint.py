@@ -17,22 +17,9 @@ _WHOLE_BYTES = 1 << 28
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
 
-def fingerprint(
-    folder: Path,
-    revision: str | None,
-    dtype: torch.dtype,
-    rotary: RotarySpec,
-    preprocessing: PixelScale,
-    prompt: PromptFormat,
-    card: ModelCard,
-) -> str:
-    """Hash all that decides what keys and values a stream leaves behind: 32 hexadecimal digits.
-
-    Retrieval heads are left out: calibrating anew does not change what is stored.
-    """
+def weights_fingerprint(folder: Path) -> str:
+    """Hash a model folder's config and weights: 32 hexadecimal digits.  Raises ModelError when they cannot be read."""
     digest = hashlib.sha256()
-    rest = (revision, str(dtype), rotary, preprocessing, prompt, card.time_stamps)
-    digest.update(repr(rest).encode())
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         # Which version of transformers wrote the file changes nothing.
@@ -44,6 +31,23 @@ def fingerprint(
     except OSError as error:
         raise ModelError(f"cannot read the model in {folder} ({error})") from error
     return digest.hexdigest()[:32]
+
+
+def fingerprint(
+    weights: str,
+    revision: str | None,
+    dtype: torch.dtype,
+    rotary: RotarySpec,
+    preprocessing: PixelScale,
+    prompt: PromptFormat,
+    card: ModelCard,
+) -> str:
+    """Hash all that decides what keys and values a stream leaves behind: 32 hexadecimal digits.
+
+    weights: their own fingerprint.  Retrieval heads are left out: calibrating anew does not change what is stored.
+    """
+    made_by = (weights, revision, str(dtype), rotary, preprocessing, prompt, card.time_stamps)
+    return hashlib.sha256(repr(made_by).encode()).hexdigest()[:32]
 
 
 def _add_weights(path: Path, digest: "hashlib._Hash") -> None:

@@ -13,9 +13,11 @@ from transformers.utils import is_accelerate_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
+from .adapter import FRAME_TOKENS
 from .attention import register_attention
 from .backbone import Backbone
 from .cache import lacking, local_folder
+from .calibrations import Calibrations, default_folder
 from .fit import bytes_text, weights_numbers
 from .hub import Access, fetch_settings, fetch_weights, plan
 from .llava_onevision import LlavaOnevisionBackbone
@@ -42,13 +44,15 @@ def load_backbone(
     revision: str | None = None,
     *,
     access: Access | None = None,
+    frame_tokens: int = FRAME_TOKENS,
 ) -> Backbone:
     """Load a model by name: "pocket" (bundled), a local folder, or a model hub id.
 
     device: "auto" (CUDA where it is), "cpu", "cuda" or "cuda:1".  dtype: "auto" (float32 on the CPU, bfloat16 on CUDA,
     float16 where CUDA has no bfloat16), or its name.  revision: a branch, tag or commit of a hub id.  access: how the
-    hub is reached, in place of revision.  Only safetensors weights are read and no code from a model folder is run.
-    Raises ModelError.
+    hub is reached, in place of revision.  frame_tokens: most visual tokens of a frame, for the families that leave the
+    choice (Qwen-VL).  Retrieval heads that the user calibrated go before those of the model's own folder.  Only
+    safetensors weights are read and no code from a model folder is run.  Raises ModelError.
     """
     access = access or Access(revision)
     where = _device(device)
@@ -85,7 +89,11 @@ def load_backbone(
     lost = sorted(report["missing_keys"])
     if lost:
         raise ModelError(f"{folder} lacks {len(lost)} weights, such as {lost[0]}; fetch the model again")
-    return adapter(name, model, tokenizer, folder, folder.name if local is None else None)
+    backbone = adapter(name, model, tokenizer, folder, folder.name if local is None else None, frame_tokens)
+    kept = Calibrations(default_folder()).find(backbone.weights)
+    if kept is not None:
+        backbone.use(kept)
+    return backbone
 
 
 def fetch(name: str, access: Access) -> Path:

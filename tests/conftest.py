@@ -13,6 +13,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Nor may one read what was calibrated on this machine.
+os.environ["XDG_DATA_HOME"] = str(Path(__file__).with_name("no-such-folder"))
 
 # Deadlines measure the machine, not the code.  In CI the same examples come every time.
 settings.register_profile("onlooker", deadline=None, derandomize=bool(os.environ.get("CI")))

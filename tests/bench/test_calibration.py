@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,20 @@ import torch
 from typer.testing import CliRunner
 
 from onlooker.bench import calibration
-from onlooker.bench.calibration import Case, calibrate, markdown_report, text_report, write_card
+from onlooker.bench.calibration import Case, by_chance, calibrate, stored, write_card
+from onlooker.bench.calibration_report import markdown_report, text_report, to_dict
+from onlooker.bench.calibration_streams import clip_material, theatre_material
+from onlooker.bench.clips import read_clip
 from onlooker.bench.head_scores import HeadScorer, reciprocal_rank, span_recall
 from onlooker.bench.questions import Question
 from onlooker.bench.recall_bench import RecallPlan
-from onlooker.errors import ModelError, SettingsError
+from onlooker.bench.record import record
+from onlooker.bench.theatre import Show
+from onlooker.errors import ModelError, OnlookerError, SettingsError
 from onlooker.models.backbone import HeadId
+from onlooker.models.calibrations import Calibrations, default_folder
 from onlooker.models.card import ModelCard
+from onlooker.models.loading import load_backbone
 
 QUESTION = Question("x", "y", "place", ((0, 1),), 9)
 
@@ -107,31 +115,144 @@ def test_a_card_that_is_broken_is_said_before_calibrating(tmp_path: Path) -> Non
 
 def test_one_stream_cannot_pick_and_judge(backbone: Any) -> None:
     with pytest.raises(SettingsError, match="2 streams"):
-        calibrate(backbone, RecallPlan(streams=1))
+        calibrate(backbone, theatre_material(RecallPlan(streams=1)))
 
 
-def test_a_calibration_is_reported_and_comes_out_the_same_again(backbone: Any) -> None:
-    plan = RecallPlan(streams=2, minutes=1.0)
-    result = calibrate(backbone, plan)
-    assert result == calibrate(backbone, plan)
+def test_chance_is_what_random_blocks_find() -> None:
+    spans = np.zeros((2, 20), dtype=bool)
+    spans[0, :3] = spans[1, 7] = True
+    rng = np.random.default_rng(0)
+    found = [spans[:, rng.permutation(20)[:4]].any(axis=1).mean() for _ in range(20_000)]
+    assert abs(np.mean(found) - by_chance(spans, 4)) < 0.01
+    assert by_chance(spans[:, :3], 4) == 1.0
+
+
+PLAN = RecallPlan(streams=2, minutes=1.5)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def test_a_calibration_is_reported_and_comes_out_the_same_again(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, family: str
+) -> None:
+    """Grouped queries, key norms, three position axes: any head of any family is measured."""
+    backbone = load_backbone(str(make_tiny_model(tmp_path, family=family)), device="cpu")
+    result = calibrate(backbone, theatre_material(PLAN))
+    assert result == calibrate(backbone, theatre_material(PLAN))
     assert 1 <= len(result.chosen) <= 8
     assert len(result.single) == backbone.layout.layers * backbone.layout.query_heads
-    assert "Chosen: " in text_report(result)
-    page = markdown_report(result, "onlooker bench calibrate")
+    assert "Chosen (layer:head): " in text_report(result)
+    page = markdown_report(result, "onlooker memory calibrate")
     assert result.relevance is not None and f"{result.relevance.threshold:g}, chosen" in page
     assert page.count("| --- |") >= 4 and page.startswith("# Retrieval heads")
+    fields = json.loads(json.dumps(to_dict(result)))
+    assert len(fields["single"]) == len(result.single) and 0 < fields["chance"] < 1
+    kept = stored(result, backbone)
+    assert (kept.weights, kept.fingerprint) == (backbone.weights, backbone.layout.fingerprint)
+    assert kept.heads == result.chosen and kept.recall[0] <= kept.recall[1] <= kept.recall[2]
 
 
-def test_the_command_writes_report_and_heads(stamped_folder: Path, tmp_path: Path) -> None:
+def test_clips_of_ones_own_are_watched(backbone: Any, tmp_path: Path) -> None:
+    paths = [record(Show(seed, 64.0, 64), tmp_path / f"{seed}.mp4", 2.0).video.path for seed in (1, 2)]
+    result = calibrate(backbone, clip_material(paths, 2.0))
+    assert "2 clips at 2 frames/s: 1.mp4, 2.mp4" in text_report(result)
+    assert (result.pickers, result.judges) == (1, 1) and result.questions[2] == 0
+    assert result.steps[0].reworded is None
+    # Entries without times are about what never was there.
+    assert (result.relevance is not None) == all(read_clip(path).absent for path in paths)
+
+
+ENTRY = {"question": "where was it?", "start_s": 1, "end_s": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (None, "no questions beside it"),
+        ("{", "cannot read"),
+        ("{}", "must be a JSON list"),
+        ("[]", "must be a JSON list"),
+        ([{}], 'entry 1 has no "question"'),
+        ([ENTRY, {**ENTRY, "question": " "}], 'entry 2 has no "question"'),
+        ([{**ENTRY, "start_s": "1:20"}], "a time of '1:20'"),
+        ([{**ENTRY, "end_s": None}], "a time of None"),
+        ([{**ENTRY, "end_s": float("nan")}], "a time of nan"),
+        ([{**ENTRY, "start_s": -1}], "a time of -1"),
+        ([{**ENTRY, "end_s": 1}], "ends at 1 s, not after its start at 1 s"),
+        ([{"question": "was there a dog?", "start_s": None, "end_s": None}], "no question with a start_s"),
+    ],
+)
+def test_labels_that_cannot_be_used(tmp_path: Path, entries: object, message: str) -> None:
+    clip = tmp_path / "walk.mp4"
+    clip.touch()
+    if entries is not None:
+        clip.with_suffix(".json").write_text(entries if isinstance(entries, str) else json.dumps(entries))
+    with pytest.raises(SettingsError, match=message):
+        clip_material([clip], 2.0)
+
+
+def test_labels_are_read(tmp_path: Path) -> None:
+    clip = tmp_path / "walk.mp4"
+    with pytest.raises(SettingsError, match="there is no video"):
+        read_clip(clip)
+    clip.touch()
+    never = {"question": "was there a dog?", "start_s": None, "end_s": None, "answer": "no"}
+    clip.with_suffix(".json").write_text(json.dumps([ENTRY, never]))
+    read = read_clip(clip)
+    assert [question.spans_us for question in read.shown] == [((1_000_000, 2_500_000),)]
+    assert [question.text for question in read.absent] == ["was there a dog?"]
+
+
+def test_the_command_keeps_the_choice_and_later_loads_use_it(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from onlooker.cli.main import app
 
-    (tmp_path / "config.json").write_text("{}")
-    words = ["bench", "calibrate", "--model", str(stamped_folder), "--streams", "2", "--minutes", "1"]
-    words += ["--report", str(tmp_path / "heads.md"), "--write", str(tmp_path)]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    folder = make_tiny_model(tmp_path / "model")
+    before = load_backbone(str(folder), device="cpu")
+    assert before.card.retrieval_heads == ()
+    words = ["memory", "calibrate", "--model", str(folder), "--streams", "2", "--minutes", "1.5"]
+    words += ["--report", str(tmp_path / "heads.md"), "--json", str(tmp_path / "heads.json")]
+    assert "Nothing was calibrated here yet" in CliRunner().invoke(app, ["memory", "calibrations"]).stdout
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0
-    assert "Chosen: " in done.stdout
-    card = ModelCard.read(tmp_path, 3, 4)
-    assert card.retrieval_heads and card.relevance is not None
-    assert "--minutes 1 " in (tmp_path / "heads.md").read_text()
+    assert "Chosen (layer:head): " in done.stdout
+    assert "--minutes 1.5 " in (tmp_path / "heads.md").read_text()
+    fields = json.loads((tmp_path / "heads.json").read_text())
+    kept = Calibrations(default_folder()).find(before.weights)
+    assert kept is not None
+    assert [[head.layer, head.head] for head in kept.heads] == fields["retrieval_heads"]
+    after = load_backbone(str(folder), device="cpu")
+    assert (after.card.retrieval_heads, after.card.relevance) == (kept.heads, kept.relevance)
+    assert after.layout.fingerprint == before.layout.fingerprint
+    listed = CliRunner().invoke(app, ["memory", "calibrations"]).stdout
+    assert str(folder) in listed and before.weights in listed
+    # Into a model folder, when that is asked for.
+    done = CliRunner().invoke(app, [*words, "--write", str(folder)], catch_exceptions=False)
+    assert ModelCard.read(folder, 3, 4).retrieval_heads == kept.heads
     assert torch.is_grad_enabled()
+
+
+def test_heads_that_find_no_more_than_chance_are_not_kept(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onlooker.cli.main import app
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(calibration, "by_chance", lambda *_: 1.0)
+    folder = make_tiny_model(tmp_path / "model")
+    words = ["memory", "calibrate", "--model", str(folder), "--streams", "2", "--minutes", "1.5"]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, OnlookerError) and "no more than chance" in str(done.exception)
+    assert "which chance (1.00) might do as well" in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_one_clip_cannot_pick_and_judge(tmp_path: Path) -> None:
+    from onlooker.cli.main import app
+
+    clip = tmp_path / "walk.mp4"
+    clip.touch()
+    clip.with_suffix(".json").write_text(json.dumps([ENTRY]))
+    done = CliRunner().invoke(app, ["memory", "calibrate", str(clip)])
+    assert isinstance(done.exception, SettingsError) and "2 clips or more" in str(done.exception)

@@ -42,11 +42,12 @@ def test_a_disk_that_refuses_is_an_error_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "option", "code"),
     [
-        ("recall", "--json", 2),
-        ("recall", "--plot", 2),
-        ("speed", "--json", 2),
-        ("calibrate", "--report", 2),
-        ("calibrate", "--write", 4),
+        ("bench recall", "--json", 2),
+        ("bench recall", "--plot", 2),
+        ("bench speed", "--json", 2),
+        ("memory calibrate", "--json", 2),
+        ("memory calibrate", "--report", 2),
+        ("memory calibrate", "--write", 4),
     ],
 )
 def test_commands_refuse_before_the_model_is_loaded(
@@ -54,6 +55,6 @@ def test_commands_refuse_before_the_model_is_loaded(
 ) -> None:
     place = tmp_path / "no" / "x.json"
     with pytest.raises(SystemExit) as caught:
-        main.run(["bench", command, "--model", "no-such-model", option, str(place)])
+        main.run([*command.split(), "--model", "no-such-model", option, str(place)])
     assert caught.value.code == code
     assert str(place) in capsys.readouterr().err

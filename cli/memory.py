@@ -1,0 +1,138 @@
+"""`onlooker memory`: what belongs to a memory beside the streams: the heads it is searched with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ..errors import SettingsError
+
+if TYPE_CHECKING:
+    from ..bench.calibration import Calibration
+
+app = typer.Typer(
+    help="Choose the attention heads that a model's memory is searched with.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+CALIBRATE_HELP = """Choose a model's retrieval heads, and from which score on something counts as remembered.
+
+A few attention heads of a model know where things are; memory is searched with their keys. Which ones they are is
+measured once for a model: streams with known spans are watched, the keys of all heads are indexed, and up to 8 heads
+are picked that find the needed spans together. Half of the streams pick them, the other half judge them and decide how
+many are kept. Without a calibration a model is searched by its visual features alone.
+
+The choice is kept in your data folder under the fingerprint of the model's weights, and every later command uses it.
+Heads that find no more than chance would are reported, and not kept.
+
+\b
+On sprite theatre streams (nothing is needed but the model):
+  onlooker memory calibrate --model Qwen/Qwen3-VL-4B-Instruct
+
+\b
+On your own clips, each with its questions beside it (walk.mp4, walk.json):
+  onlooker memory calibrate --model Qwen/Qwen3-VL-4B-Instruct walk.mp4 kitchen.mp4
+where the JSON is a list of entries such as
+  {"question": "where was the red car?", "start_s": 12.5, "end_s": 20}
+with null for both times where the thing never was there: these fit the threshold of relevance.
+
+\b
+What `pocket` ships with:
+  onlooker memory calibrate --report docs/retrieval_heads.md --write models/pocket
+"""
+
+LIST_HELP = """List the models that were calibrated here, and the files that say so.
+
+Remove a file to forget a calibration.
+"""
+
+
+@app.command("calibrate", help=CALIBRATE_HELP)
+def calibrate(
+    clips: Annotated[
+        list[Path] | None, typer.Argument(metavar="[CLIP]...", help="Labelled video files, two or more.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")] = "pocket",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Which theatre streams.")] = 0,
+    streams: Annotated[int, typer.Option(min=2, max=100, help="How many theatre streams.")] = 4,
+    minutes: Annotated[float, typer.Option(min=1.0, max=1000.0, help="Length of each theatre stream.")] = 14.0,
+    fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")] = 2.0,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Put the choice into this model folder's onlooker.json instead."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every head's figures.")] = None,
+) -> None:
+    """Choose a model's retrieval heads and threshold of relevance; the text of --help is CALIBRATE_HELP."""
+    import json
+
+    from ..bench import calibration
+    from ..bench.calibration_report import markdown_report, text_report, to_dict
+    from ..bench.calibration_streams import clip_material, theatre_material
+    from ..bench.output import write_output
+    from ..bench.recall_bench import RecallPlan
+    from ..models.calibrations import Calibrations, default_folder
+    from ..models.loading import load_backbone
+    from .measure import check_outputs, end_progress, say
+
+    check_outputs(report, json_file)
+    if write is not None:
+        calibration.card_fields(write)
+    if clips:
+        material = clip_material(clips, fps)
+        if material.count < 2:
+            raise SettingsError("calibration needs 2 clips or more (to pick heads, to judge them), not 1; give another")
+    else:
+        material = theatre_material(RecallPlan(seed, streams, minutes, fps))
+    backbone = load_backbone(model, device=device, dtype=dtype)
+    result = calibration.calibrate(backbone, material, told=say)
+    end_progress()
+    typer.echo(text_report(result))
+    if report is not None:
+        words = " ".join(map(str, clips)) if clips else f"--seed {seed} --streams {streams} --minutes {minutes:g}"
+        command = f"onlooker memory calibrate --model {model} {words} --fps {fps:g}"
+        write_output(report, markdown_report(result, command))
+    if json_file is not None:
+        write_output(json_file, json.dumps(to_dict(result), indent=2) + "\n")
+    if not result.sure:
+        raise_unsure(result)
+    if write is not None:
+        threshold = None if result.relevance is None else result.relevance.threshold
+        calibration.write_card(write, result.chosen, threshold)
+        say(f"onlooker: wrote the choice into {write}")
+    else:
+        path = Calibrations(default_folder()).save(calibration.stored(result, backbone))
+        say(f"onlooker: kept the choice in {path}")
+
+
+@app.command("calibrations", help=LIST_HELP)
+def calibrations() -> None:
+    """List what was calibrated here; the text of --help is LIST_HELP."""
+    from ..bench.tally import aligned
+    from ..models.calibrations import Calibrations, default_folder
+
+    kept = Calibrations(default_folder())
+    lines = [["model", "heads (layer:head)", "span recall", "calibrated on", "file"]]
+    for stored in kept.all():
+        low, middle, high = stored.recall
+        heads = ", ".join(f"{head.layer}:{head.head}" for head in stored.heads)
+        recall = f"{middle:.2f} ({low:.2f}-{high:.2f})"
+        lines.append([stored.model, heads, recall, stored.streams, str(kept.path_of(stored.weights))])
+    if len(lines) == 1:
+        typer.echo(f"Nothing was calibrated here yet ({kept.folder}); see: onlooker memory calibrate --help")
+    else:
+        typer.echo(aligned(lines))
+
+
+def raise_unsure(result: "Calibration") -> NoReturn:
+    """Raise OnlookerError: the heads are no choice."""
+    from ..errors import OnlookerError
+
+    raise OnlookerError(
+        f"the best heads of {result.model} find no more than chance would ({result.chance:.2f}), so nothing is kept: "
+        "it is searched by its visual features alone; give longer or more streams, or your own clips"
+    )
