@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .settings import Settings
+from .settings import FRAME_TOKENS, Settings
 
 if TYPE_CHECKING:
     from .models.backbone import Backbone
@@ -34,7 +34,7 @@ def load(
     dtype: str = "auto",
     revision: str | None = None,
     offline: bool = False,
-    frame_tokens: int = 196,
+    frame_tokens: int = FRAME_TOKENS,
 ) -> Model:
     """Load a model: "pocket" (bundled), a folder, or a hub id such as "llava-hf/llava-onevision-qwen2-0.5b-ov-hf".
 

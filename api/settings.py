@@ -7,6 +7,9 @@ from .errors import SettingsError
 
 MIB = 1 << 20
 
+FRAME_TOKENS = 196
+"""Most visual tokens of a frame where the model leaves the choice: as many as a frame of LLaVA-OneVision has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

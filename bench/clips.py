@@ -53,14 +53,17 @@ def _question(entry: object, number: int, path: Path) -> Question:
     """Read one entry; questions about the present need no memory, so theirs is the past."""
     if not isinstance(entry, dict) or not isinstance(entry.get("question"), str) or not entry["question"].strip():
         raise SettingsError(f'{path}: entry {number} has no "question"; write entries such as {EXAMPLE}')
-    start, end = entry.get("start_s"), entry.get("end_s")
     text = entry["question"]
-    if start is None and end is None:
+    if entry.get("start_s") is None and entry.get("end_s") is None:
         return Question(text, "", "presence", (), 0)
-    for value in (start, end):
-        if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
-            raise SettingsError(f"{path}: entry {number} has a time of {value!r}; give seconds, such as {EXAMPLE}")
+    start, end = (_seconds(entry.get(name), number, path) for name in ("start_s", "end_s"))
     if end <= start:
-        raise SettingsError(f"{path}: entry {number} ends at {end} s, not after its start at {start} s")
+        raise SettingsError(f"{path}: entry {number} ends at {end:g} s, not after its start at {start:g} s")
     span = (round(start * 1e6), round(end * 1e6))
     return Question(text, "", "place", (span,), span[1])
+
+
+def _seconds(value: object, number: int, path: Path) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    raise SettingsError(f"{path}: entry {number} has a time of {value!r}; give seconds, such as {EXAMPLE}")

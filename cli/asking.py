@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
+
 from ..answer import Answer
 from ..memory.time_phrases import format_clock
 from ..model import Model
@@ -15,7 +17,8 @@ from ..models.fit import CacheShape, bytes_text, describe, fit, weights_numbers
 from ..models.hub import Access
 from ..models.loading import load_backbone
 from ..models.machine import device_room
-from ..settings import Settings
+from ..models.tokens import VisualTokens
+from ..settings import FRAME_TOKENS, Settings
 from ..stream.session import Session
 from ..stream.source import SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
@@ -50,7 +53,7 @@ class Request:
     dtype: str = "auto"
     revision: str | None = None
     offline: bool = False
-    frame_tokens: int = 196
+    frame_tokens: int = FRAME_TOKENS
     max_tokens: int = 64
     temperature: float = 0.0
     as_json: bool = False
@@ -124,13 +127,15 @@ def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo)
     backbone, heads = model.backbone, model.backbone.card.retrieval_heads
     layout, room = backbone.layout, device_room(backbone.device)
     height, width = backbone.grid_of(info.height, info.width)
+    nothing, no_cells = torch.empty((0, backbone.hidden_size)), torch.empty((0, 3), dtype=torch.int32)
+    text = backbone.frame(VisualTokens(nothing, no_cells, (height, width), (LATE_US,)))  # a stamp and its markers
     group = layout.query_heads // layout.kv_heads
     found = fit(
         CacheShape.of_layout(layout, backbone.hidden_size),
         settings,
         number_bytes=layout.dtype.itemsize,
         frame_tokens=height * width,
-        stamp_tokens=len(backbone.tokenize(backbone.stamp(LATE_US))),
+        stamp_tokens=len(text),
         key_heads=len({(head.layer, head.head // group) for head in heads}),
         fps=request.fps or REPORTED_FPS,
     )

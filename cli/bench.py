@@ -51,3 +51,4 @@ def theatre(
 
 app.command("recall", help=measure.RECALL_HELP)(measure.recall)
 app.command("speed", help=measure.SPEED_HELP)(measure.speed)
+app.command("shapes", help=measure.SHAPES_HELP)(measure.shapes)

@@ -1,4 +1,4 @@
-"""The measuring commands of `onlooker bench`: recall, speed."""
+"""The measuring commands of `onlooker bench`: recall, speed, shapes."""
 
 import sys
 from pathlib import Path
@@ -29,6 +29,17 @@ SPEED_HELP = """Measure how fast a stream is taken in, and how soon an answer be
 
 Streams a file into memory and splits the time; then streams a sprite theatre show, asks the same questions after one
 minute and after --minutes, and puts beside it what encoding 64 frames at question time takes.
+"""
+
+SHAPES_HELP = """Time a published model's shape with random weights, without fetching it.
+
+Answers are nonsense; times and sizes are what the real one would have here. First it is checked that preprocessing on
+the device equals the CPU's, and that chunks over raw keys equal one pass. Then noise of 1280 x 720 is watched, every
+frame a keyframe, and questions are asked.
+
+\b
+What docs/measurements/ has:
+  onlooker bench shapes --model Qwen/Qwen3-VL-8B-Instruct --device cuda
 """
 
 MODEL = Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")]
@@ -154,6 +165,42 @@ def speed(
     report = SpeedReport(
         model, str(backbone.device), torch.get_num_threads(), ingest, answers, before, resident_bytes()
     )
+    typer.echo(report_text(report))
+    if json_file is not None:
+        write_output(json_file, json.dumps(report.to_dict(), indent=2) + "\n")
+
+
+def shapes(
+    model: Annotated[str, typer.Option(help="A hub id of: onlooker models list.")] = "Qwen/Qwen3-VL-2B-Instruct",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    frames: Annotated[int, typer.Option(min=8, max=100_000, help="Frames to time.")] = 32,
+    frame_tokens: Annotated[int, typer.Option(min=1, max=16_384, help="Most visual tokens of a frame.")] = 196,
+    kept: Annotated[str, typer.Option(help="How many of them pruning leaves, with commas between.")] = "196,50",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+) -> None:
+    """Time a model's shape; the text of --help is SHAPES_HELP."""
+    import json
+    from tempfile import TemporaryDirectory
+
+    from ..bench.output import write_output
+    from ..bench.shape_speed import measure_shape, report_text
+    from ..bench.shapes import random_backbone, shape_of
+    from ..models.loading import device_of, dtype_of
+
+    check_outputs(json_file)
+    try:
+        counts = [int(part) for part in kept.split(",")]
+    except ValueError as error:
+        raise SettingsError(f"--kept is {kept!r}; give numbers of tokens, such as 196,50") from error
+    if min(counts) < 1:
+        raise SettingsError(f"--kept is {kept!r}; give numbers over 0, such as 196,50")
+    shape, where = shape_of(model), device_of(device)
+    with TemporaryDirectory(prefix="onlooker-shape-") as folder:
+        say(f"making {model} of random weights")
+        backbone = random_backbone(model, shape, Path(folder), where, dtype_of(dtype, where), frame_tokens)
+        report = measure_shape(backbone, counts, frames, say)
+    end_progress()
     typer.echo(report_text(report))
     if json_file is not None:
         write_output(json_file, json.dumps(report.to_dict(), indent=2) + "\n")

@@ -1,17 +1,21 @@
 """What the adapters share: text in and out, the prompt's format, passes through the language model."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from ..memory.block import Context, KVLayout
 from ..memory.positions import cell_positions, text_positions
+from ..settings import FRAME_TOKENS
 from .backbone import ContextSelector, HeadId, Prefill, Sampling
 from .calibrations import StoredCalibration
 from .card import ModelCard
@@ -23,11 +27,8 @@ from .rows import Rows, no_cells
 from .template import PublishedFormat, prompt_format
 from .tokens import VisualTokens
 
-FRAME_TOKENS = 196
-"""Visual tokens that a frame may have where the model leaves the choice: as many as a frame of LLaVA-OneVision."""
 
-
-class Adapter:
+class Adapter(ABC):
     """Adapt a vision language model of transformers to the backbone contract; the families fill in the rest.
 
     Keeps the weights and nothing of any stream.  model: loaded with the text model's attention set to
@@ -59,10 +60,10 @@ class Adapter:
         self.card = ModelCard.read(folder, text.num_hidden_layers, text.num_attention_heads)
         self._model, self._config, self._tokenizer = whole, config, tokenizer
         self._format = prompt_format(folder, tokenizer, self._placeholder(), self.card.system_prompt, self.published)
-        preprocessing = self._prepare(folder, frame_tokens)
+        self.preprocessing: PixelScale = self._prepare(folder, frame_tokens)
         rotary = rotary_spec(whole.model.language_model, text, self.interleaved)
         self.weights = weights_fingerprint(folder)
-        made_by = fingerprint(self.weights, revision, model.dtype, rotary, preprocessing, self._format, self.card)
+        made_by = fingerprint(self.weights, revision, model.dtype, rotary, self.preprocessing, self._format, self.card)
         self.layout = KVLayout(
             layers=text.num_hidden_layers,
             query_heads=text.num_attention_heads,
@@ -78,6 +79,11 @@ class Adapter:
         added = (str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
         self._special_tokens = tuple(sorted({*tokenizer.all_special_tokens, *added}))
 
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
+
     def use(self, kept: StoredCalibration) -> None:
         """Take a calibration's heads, and its threshold of relevance if it has one, in place of the card's own.
 
@@ -89,9 +95,23 @@ class Adapter:
         relevance = self.card.relevance if kept.relevance is None else kept.relevance
         self.card = replace(self.card, retrieval_heads=kept.heads, relevance=relevance)
 
+    @abstractmethod
     def _prepare(self, folder: Path, frame_tokens: int) -> PixelScale:
-        """Read the preprocessing of a model folder, and keep it."""
-        raise NotImplementedError
+        """Read the preprocessing of a model folder, and keep what encode() needs of it."""
+
+    @abstractmethod
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Say how many (h, w) cells a frame of this height and width in pixels has."""
+
+    @abstractmethod
+    def encode(
+        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+    ) -> VisualTokens:
+        """Turn RGB frames [H, W, 3] into visual tokens, as Backbone.encode says."""
+
+    @abstractmethod
+    def stamp(self, time_us: int) -> str:
+        """Write the text time stamp before a frame; empty when the model is given none."""
 
     def _placeholder(self) -> str:
         """Give what stands for all frames in a rendered chat template."""
@@ -115,10 +135,6 @@ class Adapter:
         if not isinstance(token, str):
             raise ModelError(f"{self.name}: the tokenizer has no token {token_id}, which its config.json names")
         return token
-
-    def stamp(self, time_us: int) -> str:
-        """Write the text time stamp before a frame; empty when the model is given none."""
-        raise NotImplementedError
 
     def frame(self, tokens: VisualTokens) -> Rows:
         """Make the rows of one frame's surviving tokens, its time stamp and markers around them.

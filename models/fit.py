@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..errors import ModelError
-from ..settings import Settings
+from ..settings import FRAME_TOKENS, Settings
 
 if TYPE_CHECKING:
     from ..memory.block import KVLayout
-
-FRAME_TOKENS = 196
-"""Visual tokens of a frame where nothing else is known: the most that an adapter gives by default."""
 
 STAMP_TOKENS = 8
 """Text tokens of a keyframe where nothing else is known: its time stamp and the markers around its picture, about."""

@@ -13,7 +13,7 @@ from transformers.utils import is_accelerate_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
-from .adapter import FRAME_TOKENS
+from ..settings import FRAME_TOKENS
 from .attention import register_attention
 from .backbone import Backbone
 from .cache import lacking, local_folder
@@ -55,8 +55,8 @@ def load_backbone(
     safetensors weights are read and no code from a model folder is run.  Raises ModelError.
     """
     access = access or Access(revision)
-    where = _device(device)
-    number_type = _dtype(dtype, where)
+    where = device_of(device)
+    number_type = dtype_of(dtype, where)
     local = local_folder(name)
     folder = local or fetch_settings(name, access)
     config = _config(folder)
@@ -196,8 +196,8 @@ def _number_type(config: Mapping[str, object]) -> torch.dtype:
     return next((_DTYPES[name] for name in names if isinstance(name, str) and name in _DTYPES), torch.bfloat16)
 
 
-def _device(name: str) -> torch.device:
-    """Choose the device."""
+def device_of(name: str) -> torch.device:
+    """Choose the device by name, as load_backbone takes it.  Raises ModelError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
@@ -211,8 +211,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """Choose the number type."""
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """Choose the number type by name, as load_backbone takes it.  Raises ModelError."""
     if name == "auto":
         if device.type == "cpu":
             return torch.float32

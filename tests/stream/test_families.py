@@ -1,0 +1,153 @@
+"""Rules 3, 4, 5 and 7 for every family: what is stored is causal, bounded, isolated, and no matter how it came."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onlooker.bench.theatre import Show
+from onlooker.frame import Frame
+from onlooker.models.backbone import Backbone, HeadId, Sampling
+from onlooker.models.loading import load_backbone
+from onlooker.settings import MIB, Settings
+from onlooker.stream.ingest import STAMP_TOKENS, Ingest
+from onlooker.stream.session import Session
+
+HEADS = (HeadId(0, 0), HeadId(1, 3))
+QUESTIONS = ("where was the red ball ?", "what is seen ?")
+SETTINGS = Settings(chunk_frames=3, window_frames=4, recent_frames=2, heartbeat_s=2.0)
+
+
+@pytest.fixture(scope="module", params=["llava_onevision", "qwen2_5_vl", "qwen3_vl"])
+def model(
+    request: pytest.FixtureRequest, make_tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Backbone:
+    return load_backbone(str(make_tiny_model(tmp_path_factory.mktemp("family"), family=request.param)), device="cpu")
+
+
+def show(seed: int, count: int = 40, since_us: int = 7_300_000) -> list[Frame]:
+    """Frames of uneven times, the first one not at 0."""
+    rng = np.random.default_rng(seed)
+    times = since_us + rng.integers(1, 1_500_000, count).cumsum()
+    drawn = Show(seed, 64.0, 64).frames(2.0)
+    return [
+        Frame.from_array(frame.image, int(time), n) for n, (frame, time) in enumerate(zip(drawn, times, strict=False))
+    ]
+
+
+def watched(model: Backbone, frames: Sequence[Frame], ask_after: Sequence[int] = ()) -> Session:
+    session = Session(model, SETTINGS, HEADS)
+    for number, frame in enumerate(frames):
+        session.see(frame)
+        if number in ask_after:
+            session.ask(QUESTIONS[number % 2], sampling=Sampling(2))
+    return session
+
+
+def assert_same_memory(one: Session, other: Session, blocks: int | None = None) -> None:
+    """The same blocks, up to so many of them."""
+    archives = [session._open().ingest.archive for session in (one, other)]
+    ids = [archive.block_ids[:blocks] for archive in archives]
+    assert ids[0] == ids[1] and ids[0]
+    for block_id in ids[0]:
+        a, b = (archive.get(block_id) for archive in archives)
+        assert (a.extent, a.span_us, a.place) == (b.extent, b.span_us, b.place)
+        for name in ("keys", "values", "positions", "coords"):
+            assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+@settings(max_examples=8)
+@given(asked=st.sets(st.integers(0, 39), max_size=6), seed=st.integers(0, 2))
+def test_questions_change_nothing_that_is_stored(model: Backbone, asked: set[int], seed: int) -> None:
+    frames = show(seed)
+    assert_same_memory(watched(model, frames, sorted(asked)), watched(model, frames))
+
+
+@settings(max_examples=8)
+@given(cut=st.integers(8, 39), seed=st.integers(0, 2))
+def test_what_comes_later_changes_nothing_before(model: Backbone, cut: int, seed: int) -> None:
+    frames = show(seed)
+    short, whole = watched(model, frames[:cut]), Session(model, SETTINGS, HEADS)
+    answer = None
+    for number, frame in enumerate(frames):
+        if number == cut:  # what a question asked here says must not wait for what comes
+            stream = whole.ask_stream(QUESTIONS[0], sampling=Sampling(8))
+        whole.see(frame)
+        if number == cut:
+            for _ in stream:
+                pass
+            answer = stream.answer
+    kept = len(short._open().ingest.archive)
+    if kept:
+        assert_same_memory(short, whole, kept)
+    alone = short.ask(QUESTIONS[0], sampling=Sampling(8))
+    assert answer is not None
+    assert (answer.text, answer.evidence) == (alone.text, alone.evidence)
+
+
+def test_interleaved_sessions_equal_separate_ones(model: Backbone) -> None:
+    streams = [show(1), show(2, since_us=900_000_000)]
+    apart = [watched(model, frames) for frames in streams]
+    together = [Session(model, SETTINGS, HEADS) for _ in streams]
+    for frames in zip(*streams, strict=True):
+        for session, frame in zip(together, frames, strict=True):
+            session.see(frame)
+    for one, other in zip(apart, together, strict=True):
+        assert_same_memory(one, other)
+    running = [session.ask_stream(QUESTIONS[0], sampling=Sampling(8)) for session in together]
+    for _ in range(8):
+        for answer in running:
+            next(answer, None)
+    want = [session.ask(QUESTIONS[0], sampling=Sampling(8)) for session in apart]
+    for answer in running:
+        list(answer)
+    assert [answer.answer.text for answer in running] == [answer.text for answer in want]
+
+
+def test_places_tell_the_whole_streams_story(model: Backbone) -> None:
+    """Blocks that follow each other touch: where one ends the next one starts, also over the borders of chunks."""
+    frames = show(0)
+    archive = watched(model, frames)._open().ingest.archive
+    blocks = [archive.get(block_id) for block_id in archive.block_ids]
+    for before, after in pairwise(blocks):
+        assert before.place is not None and after.place == before.place + before.extent
+    assert blocks[0].place == 0
+    if model.layout.ids_per_second:
+        for block in blocks:
+            assert block.place == (block.span_us[0] - frames[0].time_us) * 2 // 1_000_000
+    else:
+        assert all(block.extent >= len(block) or model.layout.rotary.axes == 3 for block in blocks)
+
+
+def test_recent_frames_whose_features_are_kept_hold_no_more_than_themselves(model: Backbone) -> None:
+    """Cut out of a chunk by copy: a view would keep the features and planes of all the chunk alive."""
+    seen = watched(model, show(0))._open().ingest.recent()
+    for item in seen:
+        for plane in (item.tokens.features, *item.tokens.extras.values()):
+            assert plane.untyped_storage().nbytes() == plane.numel() * plane.element_size()
+
+
+def test_memory_stays_under_its_caps(model: Backbone) -> None:
+    small = Settings(chunk_frames=2, window_frames=2, keyframes="all", archive_bytes=MIB, recipe="none")
+    ingest = Ingest(model, small, HEADS)
+    picture = np.random.default_rng(0).integers(0, 256, (270, 480, 3), dtype=np.uint8)
+    for number in range(300):
+        ingest.see(Frame.from_array(np.roll(picture, 31 * number, axis=1), number * 700_000, number))
+        assert ingest.archive.nbytes <= MIB
+        assert ingest.window.tokens <= 2 * (ingest.cells + STAMP_TOKENS)
+    assert ingest.archive.forgotten is not None
+    assert len(ingest.window) == 2
+
+
+def test_frames_of_other_sizes_are_brought_to_the_first_ones_grid(model: Backbone) -> None:
+    ingest = Ingest(model, Settings(chunk_frames=2, keyframes="all"), HEADS)
+    for number, (height, width) in enumerate([(64, 96), (96, 64), (1, 1), (2160, 3840), (64, 96)]):
+        ingest.see(Frame.from_array(np.full((height, width, 3), 60 + number, np.uint8), number, number))
+    assert ingest.grid == model.grid_of(64, 96)
+    assert len(ingest.archive) == 4
+    assert all(item.tokens.grid == ingest.grid for item in ingest.recent())
