@@ -59,7 +59,7 @@ class Adapter(ABC):
         self.name, self.device, self.hidden_size = name, model.device, int(text.hidden_size)
         self.card = ModelCard.read(folder, text.num_hidden_layers, text.num_attention_heads)
         self._model, self._config, self._tokenizer = whole, config, tokenizer
-        self._format = prompt_format(folder, tokenizer, self._placeholder(), self.card.system_prompt, self.published)
+        self._format = prompt_format(folder, tokenizer, self._placeholder(), self.card.system_prompt, self._published())
         self.preprocessing: PixelScale = self._prepare(folder, frame_tokens)
         rotary = rotary_spec(whole.model.language_model, text, self.interleaved)
         self.weights = weights_fingerprint(folder)
@@ -116,6 +116,10 @@ class Adapter(ABC):
     def _placeholder(self) -> str:
         """Give what stands for all frames in a rendered chat template."""
         return self._token(self._config.video_token_id)
+
+    def _published(self) -> PublishedFormat:
+        """Give the format that is used where the model's folder has no template that can take a video."""
+        return self.published
 
     def _ids_per_second(self) -> int:
         """Give KVLayout.ids_per_second."""

@@ -1,10 +1,13 @@
 """Qwen2.5-VL (arXiv 2502.13923) behind the backbone contract."""
 
+from dataclasses import replace
+
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from .card import clock_text
 from .patches import PatchPreprocessing
 from .qwen_vl import QwenVL
+from .template import PromptFormat, PublishedFormat
 
 
 class Qwen2_5VLBackbone(QwenVL):  # noqa: N801  the model's own name
@@ -24,6 +27,14 @@ class Qwen2_5VLBackbone(QwenVL):  # noqa: N801  the model's own name
         video = super()._placeholder()
         start, end = self._markers()
         return start + video + end if self._stamped else video
+
+    def _published(self) -> PublishedFormat:
+        (start, end), published = self._markers(), self.published
+        if self._stamped:
+            return published
+        prompt = published.prompt
+        around = PromptFormat(prompt.opening + start, end + prompt.before, prompt.after)
+        return replace(published, prompt=around)
 
     @property
     def _stamped(self) -> bool:

@@ -138,6 +138,20 @@ def test_clock_stamps_make_each_frame_a_part_of_its_own(make_tiny_model: Callabl
     assert torch.equal(backbone.opening(), backbone.embed(opening))
 
 
+@pytest.mark.parametrize(("family", "stamps"), [("qwen2_5_vl", "none"), ("qwen2_5_vl", "clock"), ("qwen3_vl", "none")])
+def test_a_folder_without_a_template_is_asked_as_published(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, family: str, stamps: str
+) -> None:
+    card = {"time_stamps": stamps, "system_prompt": "the red ball"}
+    folder = make_tiny_model(tmp_path, card=card, family=family)
+    whole: Any = load_backbone(str(folder), device="cpu")
+    (folder / "chat_template.jinja").unlink()
+    bare: Any = load_backbone(str(folder), device="cpu")
+    assert torch.equal(bare.opening(), whole.opening())
+    for ours, theirs in zip(bare.question(QUESTION), whole.question(QUESTION), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_features_equal_own_video_features(made: Made, pictures: list[NDArray[np.uint8]]) -> None:
     backbone, own = made
     grid = backbone.grid_of(60, 80)
