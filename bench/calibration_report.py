@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from .calibration import TOP_BLOCKS, Calibration, Found
-from .relevance import MOST_MISSED, lay_out
+from .relevance import LEAST_QUESTIONS, MOST_MISSED, lay_out
 from .tally import aligned
 
 
@@ -40,7 +40,7 @@ def tables(result: Calibration) -> list[tuple[str, list[list[str]]]]:
 def _intro(result: Calibration) -> str:
     return (
         f"{result.model}: {result.streams}, {result.blocks} blocks. Span recall is the share of needed spans with a "
-        f"block among the {TOP_BLOCKS} best, with its 95 % bootstrap interval over questions."
+        f"block among the {TOP_BLOCKS} best, with its 95 % interval over questions."
     )
 
 
@@ -48,13 +48,19 @@ def verdict(result: Calibration) -> str:
     """Say in a line what was chosen, and how sure that is."""
     heads = ", ".join(f"{head.layer}:{head.head}" for head in result.chosen)
     found = result.steps[len(result.chosen) - 1].judging
-    line = f"Chosen (layer:head): {heads}; on streams that did not choose them they find {found} of the needed spans"
-    return line if result.sure else f"{line}, which chance ({result.chance:.2f}) might do as well"
+    line = (
+        f"Chosen (layer:head): {heads}; on streams that did not pick them they find {found} of the needed spans "
+        f"({result.questions[1]} questions)"
+    )
+    return line if result.sure else f"{line}, which luck might do as well (chance: {result.chance:.2f})"
 
 
 def _relevance_line(result: Calibration) -> str:
     if result.relevance is None:
-        return "Relevance was not measured: that takes questions about what never was there, in both halves"
+        return (
+            f"Relevance was not measured: that takes {LEAST_QUESTIONS} questions or more about what was there, and as "
+            "many about what never was, in both halves"
+        )
     return (
         f"Relevant: above a cosine of {result.relevance.threshold:g}, chosen on the picking streams so that at most "
         f"{MOST_MISSED:.0%} of what was shown there is missed"

@@ -62,8 +62,14 @@ def theatre_material(plan: RecallPlan) -> Material:
 
 
 def clip_material(paths: Sequence[Path], fps: float) -> Material:
-    """Watch labelled clips, all of which are checked now.  Raises SettingsError as read_clip does."""
+    """Watch labelled clips, all of which are checked now.
+
+    Raises SettingsError as read_clip does, and for a clip that is given twice: it would judge what it picked.
+    """
     clips = [read_clip(path) for path in paths]
+    for number, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:number]}:
+            raise SettingsError(f"{path} is given twice; half of the clips judge what the others pick, so give others")
 
     def watch(backbone: Backbone, settings: Settings, told: Callable[[str], None]) -> Iterator[Watched]:
         for number, clip in enumerate(clips, 1):

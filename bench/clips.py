@@ -5,13 +5,13 @@ seconds of stream time (null where the thing asked about never was there).  Othe
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingsError
 from .questions import Question
 
+MOST_SECONDS = 1e9  # thirty years
 EXAMPLE = '{"question": "where was the red car?", "start_s": 12.5, "end_s": 20}'
 
 
@@ -36,7 +36,7 @@ def read_clip(path: Path) -> Clip:
         raise SettingsError(f"{path} has no questions beside it; write {beside}, a list of entries such as {EXAMPLE}")
     try:
         entries = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"cannot read {beside} ({error}); it must be a JSON list of entries such as {EXAMPLE}"
         ) from error
@@ -53,17 +53,17 @@ def _question(entry: object, number: int, path: Path) -> Question:
     """Read one entry; questions about the present need no memory, so theirs is the past."""
     if not isinstance(entry, dict) or not isinstance(entry.get("question"), str) or not entry["question"].strip():
         raise SettingsError(f'{path}: entry {number} has no "question"; write entries such as {EXAMPLE}')
-    text = entry["question"]
+    text = entry["question"].encode("utf-8", "replace").decode("utf-8")
     if entry.get("start_s") is None and entry.get("end_s") is None:
         return Question(text, "", "presence", (), 0)
     start, end = (_seconds(entry.get(name), number, path) for name in ("start_s", "end_s"))
-    if end <= start:
-        raise SettingsError(f"{path}: entry {number} ends at {end:g} s, not after its start at {start:g} s")
     span = (round(start * 1e6), round(end * 1e6))
+    if span[1] <= span[0]:
+        raise SettingsError(f"{path}: entry {number} ends at {end:g} s, not after its start at {start:g} s")
     return Question(text, "", "place", (span,), span[1])
 
 
 def _seconds(value: object, number: int, path: Path) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_SECONDS:
         return float(value)
-    raise SettingsError(f"{path}: entry {number} has a time of {value!r}; give seconds, such as {EXAMPLE}")
+    raise SettingsError(f"{path}: entry {number} has a time of {value!r:.40}; give seconds, such as {EXAMPLE}")

@@ -55,8 +55,8 @@ class HeadScorer:
                     moments.add(block.keys[layer, kv_head, ::step].float().cpu().numpy())
 
     def case(self, question: Question) -> Case | None:
-        """Score the blocks for a question; None when no block that is not read anyway shows a needed span."""
-        spans = np.array([[_shows(block.span_us[0], span) for block in self.blocks] for span in question.spans_us])
+        """Score the blocks for a question; None when no block that is not read anyway stands for a needed span."""
+        spans = np.array([self._blocks_of(span) for span in question.spans_us])
         if not len(spans) or not spans.any(axis=1).all():
             return None
         moment = self.moment
@@ -66,6 +66,13 @@ class HeadScorer:
         queries = moment.backbone.prefill(rows, positions, near, heads=self.heads).queries
         scores = np.stack([self._scores(head, queries[head]) for head in self.heads])
         return Case(question, scores, self._mean_scores(queries, words.cpu()), spans)
+
+    def _blocks_of(self, span: Sequence[int]) -> list[bool]:
+        """Say which blocks' keyframes show a span; where none was taken in it, which blocks stand for some of it."""
+        shown = [_shows(block.span_us[0], span) for block in self.blocks]
+        if any(shown):
+            return shown
+        return [block.span_us[0] < span[1] and block.span_us[1] > span[0] for block in self.blocks]
 
     def _scores(self, head: HeadId, query: Tensor) -> NDArray[np.float32]:
         """Take the best token of each block for each question token, in z, then the best question token: [n]."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..frame import Frame
 from ..memory.block import Context, KVBlock
 from ..memory.context import assemble
-from ..memory.positions import clock_place, text_positions
+from ..memory.positions import clock_extent, text_positions
 from ..models.backbone import Backbone
 from ..stream.ingest import Ingest, Seen
 
@@ -53,7 +53,7 @@ class Moment:
         if not waiting:
             return []
         whole = self.ingest.run(waiting, [self.ingest.sink, *self.ingest.window.blocks], NO_BLOCK)
-        layout, blocks, start = self.backbone.layout, [], 0
+        layout, blocks, start, place = self.backbone.layout, [], 0, waiting[0].place
         ends = [*(item.time_us for item in waiting[1:]), self.now_us]
         for item, end_us in zip(waiting, ends, strict=True):
             rows = self.backbone.frame(item.tokens)
@@ -62,9 +62,11 @@ class Moment:
             keys, values = whole.keys[:, :, part].cpu(), whole.values[:, :, part].cpu()
             extent = rows.extent
             if layout.ids_per_second:
-                extent = clock_place(layout, end_us, self.ingest.start_us) - item.place
+                place = item.place
+                extent = clock_extent(layout, place, end_us, self.ingest.start_us)
             span_us, coords = (item.time_us, end_us), whole.coords[part]
-            blocks.append(KVBlock(item.block_id, keys, values, rows.positions, extent, coords, span_us, item.place))
+            blocks.append(KVBlock(item.block_id, keys, values, rows.positions, extent, coords, span_us, place))
+            place += extent
         return blocks
 
     @cached_property

@@ -20,6 +20,8 @@ from .questions import Question
 MOST_MISSED = 0.03
 MISS_WEIGHT = 4.0
 QUANTILES = (0.05, 0.5, 0.95)
+LEAST_QUESTIONS = 10
+"""Of either kind, in both halves: fewer would make a threshold of whatever the few happened to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,9 @@ def likeness_of(moment: Moment, shown: Sequence[Question], absent: Sequence[Ques
 
 
 def fit(picking: Likeness, judging: Likeness, reworded: Likeness) -> Relevance | None:
-    """Choose the threshold, and judge it; None where picking or judging lacks a kind of question."""
+    """Choose the threshold, and judge it; None where picking or judging has too few questions of a kind."""
     parts = [("picking", picking), ("judging", judging), ("other wording", reworded)]
-    measured = [(name, part) for name, part in parts if part.shown and part.absent]
+    measured = [(name, part) for name, part in parts if min(len(part.shown), len(part.absent)) >= LEAST_QUESTIONS]
     if measured[:2] != parts[:2]:
         return None
     threshold = choose_threshold(picking)

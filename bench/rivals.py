@@ -1,6 +1,7 @@
 """The rivals' read policies, as published, over the same memory: ReKV and LiveVLM (its second version).
 
 Both score by mean keys, in every layer anew: what a layer retrieves depends on what the layers before it retrieved.
+Retrieved tokens are laid end to end at 1-D positions, on every axis of a model that has three, as ReKV's code does.
 Only reading is compared here. Both read blocks that the same ingest wrote; LiveVLM's own write policy (vision sink
 bucketing into a fixed budget) is not applied, so nothing it needs was thrown away.
 """
@@ -52,8 +53,9 @@ class Pool:
 def pool_of(blocks: list[KVBlock], like: KVBlock, page_tokens: int | None = None) -> Pool:
     """Lay blocks end to end and cut them into units: one per block, or pages of page_tokens tokens.
 
-    like: any block, whose shape an empty pool takes.
+    like: any block, whose shape an empty pool takes.  Blocks of which pruning left nothing are no units.
     """
+    blocks = [block for block in blocks if len(block)]
     keys = torch.cat([like.keys[:, :, :0].cpu(), *(block.keys for block in blocks)], dim=2)
     values = torch.cat([like.values[:, :, :0].cpu(), *(block.values for block in blocks)], dim=2)
     lengths = [len(block) for block in blocks]

@@ -330,14 +330,14 @@ def whole_prompt(backbone: Backbone, frames: Sequence[Frame], question: str) -> 
     video = lay(layout, [backbone.frame(tokens.frame(t)) for t in range(len(frames))], places)
     opening, asked = backbone.opening(), backbone.question(question)[0]
     inside = video.positions + len(opening)
-    after = text_positions(len(asked), int(inside.max()) + 1, axes, backbone.device)
+    after = text_positions(len(asked), int(inside.max()) + 1, axes)
     planes = video.planes
     if planes is not None:
         none = planes.new_zeros
         planes = torch.cat((none(len(opening), *planes.shape[1:]), planes, none(len(asked), *planes.shape[1:])))
     return Rows(
         features=torch.cat((opening, video.features, asked)),
-        positions=torch.cat((text_positions(len(opening), 0, axes, backbone.device), inside, after)),
+        positions=torch.cat((text_positions(len(opening), 0, axes), inside, after)),
         extent=int(after.max()) + 1,
         coords=torch.cat([no_cells(len(opening)), video.coords.cpu(), no_cells(len(asked))]),
         planes=planes,

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import SettingsError
+from ..settings import FRAME_TOKENS
 from .evidence import EvidenceFolder
 from .interruption import Interruption
+from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVISION, ModelChoice
 
 HELP = """Watch a video, remember it, and answer questions about it.
 
@@ -25,7 +27,7 @@ Ask while it streams, at two moments of the stream:
 \b
 Ask about your own footage, with pictures of where it was seen:
   onlooker ask talk.mp4 "When did the slides end?" --evidence seen/ \\
-    --model llava-hf/llava-onevision-qwen2-0.5b-ov-hf
+    --model Qwen/Qwen3-VL-2B-Instruct --dtype bfloat16
 
 TIME is in seconds (90), a clock time (1:30, 1:02:00) or a length (1h2m).
 """
@@ -35,7 +37,7 @@ MOST_TOKENS = 8192
 
 POCKET_HINT = (
     "onlooker: pocket knows only the sprite theatre (examples/theatre.mp4). For real footage: "
-    "--model llava-hf/llava-onevision-qwen2-0.5b-ov-hf, or llava-hf/llava-onevision-qwen2-7b-ov-hf on a GPU"
+    "--model llava-hf/llava-onevision-qwen2-0.5b-ov-hf, or Qwen/Qwen3-VL-4B-Instruct on a GPU"
 )
 
 
@@ -60,13 +62,11 @@ def ask(
     ] = None,
     to: Annotated[int | None, typer.Option(parser=read_time, metavar="TIME", help="Watch until here.")] = None,
     fps: Annotated[float, typer.Option(min=0.0, max=1000.0, help="Frames a second to look at; 0 for all.")] = 2.0,
-    model: Annotated[str, typer.Option(help="pocket, a folder, or a Hugging Face id.")] = "pocket",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="Branch, tag or commit of a Hugging Face id.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the network.")] = False,
+    model: MODEL = "pocket",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "auto",
+    revision: REVISION = None,
+    offline: OFFLINE = False,
     max_tokens: Annotated[int, typer.Option(min=1, max=MOST_TOKENS, help="Longest answer, in tokens.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest words.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object a line.")] = False,
@@ -88,9 +88,7 @@ def ask(
         Literal["contiguous", "capped", "kept"],
         typer.Option(help="What becomes of the positions of what was left out between recalled blocks."),
     ] = "contiguous",
-    frame_tokens: Annotated[
-        int, typer.Option(min=1, max=16_384, help="Most visual tokens of a frame, where the model leaves the choice.")
-    ] = 196,
+    frame_tokens: MOST_OF_A_FRAME = FRAME_TOKENS,
     verbose: Annotated[
         int,
         typer.Option(
@@ -127,12 +125,7 @@ def ask(
                 start_us=start or 0,
                 end_us=to,
                 fps=fps or None,
-                model=model,
-                device=device,
-                dtype=dtype,
-                revision=revision,
-                offline=offline,
-                frame_tokens=frame_tokens,
+                model=ModelChoice(model, device, dtype, revision, offline, frame_tokens),
                 max_tokens=max_tokens,
                 temperature=temperature,
                 as_json=as_json,

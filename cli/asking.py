@@ -14,18 +14,16 @@ from ..model import Model
 from ..models.backbone import Sampling
 from ..models.cache import locate
 from ..models.fit import CacheShape, bytes_text, describe, fit, weights_numbers
-from ..models.hub import Access
-from ..models.loading import load_backbone
 from ..models.machine import device_room
 from ..models.tokens import VisualTokens
-from ..settings import FRAME_TOKENS, Settings
+from ..settings import Settings
 from ..stream.session import Session
 from ..stream.source import SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
-from .abandoning import abandonable
 from .answers import AnswerWriter, JsonAnswers, PlainAnswers
 from .evidence import EvidenceFolder
 from .interruption import Interruption
+from .model_options import ModelChoice, load
 from .progress import Progress
 
 SLACK_US = 1_000_000
@@ -38,22 +36,23 @@ LATE_US = 36_000_000_000
 """Ten hours: the fit report reckons with time stamps as long as they are then."""
 
 
+UNCALIBRATED = (
+    "{model} has no calibrated retrieval heads, so memory is searched by its visual features alone; choose heads once "
+    "with: onlooker memory calibrate --model {model}"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """Hold what the command line asks for, checked.  fps None looks at every frame."""
 
     source: str
     questions: tuple[str, ...]
+    model: ModelChoice
     moments_us: tuple[int, ...] = ()
     start_us: int = 0
     end_us: int | None = None
     fps: float | None = 2.0
-    model: str = "pocket"
-    device: str = "auto"
-    dtype: str = "auto"
-    revision: str | None = None
-    offline: bool = False
-    frame_tokens: int = FRAME_TOKENS
     max_tokens: int = 64
     temperature: float = 0.0
     as_json: bool = False
@@ -64,10 +63,12 @@ class Request:
 def run(request: Request, settings: Settings, folder: EvidenceFolder | None, interruption: Interruption) -> None:
     """Answer a request on stdout.  The source is opened first, then the model: what is wrong with them shows at once.
 
-    Raises the errors of open_source, load_backbone and Session; KeyboardInterrupt when it is interrupted for good.
+    Raises the errors of open_source, load and Session; KeyboardInterrupt when it is interrupted for good.
     """
     with own_warnings(), open_source(request.source, request.fps, request.start_us, request.end_us) as source:
-        model = load(request)
+        model = Model(load(request.model, request.quiet))
+        if not (model.backbone.card.retrieval_heads or request.quiet):
+            note(UNCALIBRATED.format(model=request.model.name))
         if request.verbose:
             for line in fit_of(model, request, settings, source.info):
                 note(line)
@@ -107,21 +108,6 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     note(warning)
 
 
-def load(request: Request) -> Model:
-    """Load the model; what is fetched, and what may not fit, is said on stderr unless quiet is asked for."""
-    told = (lambda _: None) if request.quiet else note
-    access = Access(request.revision, request.offline, told, not request.quiet, abandonable)
-    backbone = load_backbone(
-        request.model, device=request.device, dtype=request.dtype, access=access, frame_tokens=request.frame_tokens
-    )
-    if not backbone.card.retrieval_heads:
-        told(
-            f"{request.model} has no calibrated retrieval heads, so memory is searched by its visual features alone; "
-            f"choose heads once with: onlooker memory calibrate --model {request.model}"
-        )
-    return Model(backbone)
-
-
 def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo) -> list[str]:
     """Say what the weights take, and how long the memory's cap will hold."""
     backbone, heads = model.backbone, model.backbone.card.retrieval_heads
@@ -139,7 +125,7 @@ def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo)
         key_heads=len({(head.layer, head.head // group) for head in heads}),
         fps=request.fps or REPORTED_FPS,
     )
-    weights = weights_numbers(locate(request.model, request.revision)) * layout.dtype.itemsize
+    weights = weights_numbers(locate(request.model.name, request.model.revision)) * layout.dtype.itemsize
     kind = str(layout.dtype).removeprefix("torch.")
     free = f"{bytes_text(room.free_bytes)} of {bytes_text(room.total_bytes)} are free there"
     return [f"model: {bytes_text(weights)} of weights on {backbone.device} ({kind}); {free}", describe(found)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from ..settings import FRAME_TOKENS
+from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVISION, ModelChoice, load
 
 if TYPE_CHECKING:
     from ..models.backbone import HeadId
@@ -42,7 +44,6 @@ What docs/measurements/ has:
   onlooker bench shapes --model Qwen/Qwen3-VL-8B-Instruct --device cuda
 """
 
-MODEL = Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")]
 FPS = Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")]
 
 
@@ -88,6 +89,10 @@ def recall(
     minutes: Annotated[float, typer.Option(min=0.3, max=100_000.0, help="Length of each stream.")] = 20.0,
     fps: FPS = 2.0,
     model: MODEL = "pocket",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "auto",
+    revision: REVISION = None,
+    offline: OFFLINE = False,
     policies: Annotated[str | None, typer.Option(help="Only these, with commas between.")] = None,
     heads: Annotated[str | None, typer.Option(help="Retrieval heads LAYER:HEAD,... in place of the model's.")] = None,
     full_tokens: Annotated[int, typer.Option(min=1, help="The most tokens that `full` is run with.")] = 32_768,
@@ -99,12 +104,11 @@ def recall(
     from ..bench.plot import plot_delays
     from ..bench.recall_bench import RecallPlan, choose, policies_of, run_recall
     from ..bench.tally import rows_of, table, write_rows
-    from ..models.loading import load_backbone
 
     check_outputs(json_file, plot)
     plan = RecallPlan(seed, streams, minutes, fps, held_out=held_out_wording)
     given = heads_of(heads)
-    backbone = load_backbone(model)
+    backbone = load(ModelChoice(model, device, dtype, revision, offline))
     used = backbone.card.retrieval_heads if given is None else given
     listed = policies_of(used, full_tokens)
     if not used:
@@ -128,6 +132,10 @@ def speed(
     clip_fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second of the written clip.")] = 8.0,
     fps: FPS = 2.0,
     model: MODEL = "pocket",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "auto",
+    revision: REVISION = None,
+    offline: OFFLINE = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
 ) -> None:
     """Run the speed benchmark; the text of --help is SPEED_HELP."""
@@ -145,11 +153,10 @@ def speed(
         resident_bytes,
         write_clip,
     )
-    from ..models.loading import load_backbone
     from ..settings import Settings
 
     check_outputs(json_file)
-    backbone = load_backbone(model)
+    backbone = load(ModelChoice(model, device, dtype, revision, offline))
     heads, settings = backbone.card.retrieval_heads, Settings()
     before = resident_bytes()
     with TemporaryDirectory(prefix="onlooker-speed-") as folder:
@@ -172,10 +179,10 @@ def speed(
 
 def shapes(
     model: Annotated[str, typer.Option(help="A hub id of: onlooker models list.")] = "Qwen/Qwen3-VL-2B-Instruct",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "bfloat16",
     frames: Annotated[int, typer.Option(min=8, max=100_000, help="Frames to time.")] = 32,
-    frame_tokens: Annotated[int, typer.Option(min=1, max=16_384, help="Most visual tokens of a frame.")] = 196,
+    frame_tokens: MOST_OF_A_FRAME = FRAME_TOKENS,
     kept: Annotated[str, typer.Option(help="How many of them pruning leaves, with commas between.")] = "196,50",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
 ) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ..errors import SettingsError
+from ..settings import FRAME_TOKENS
+from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVISION, ModelChoice, load
 
 if TYPE_CHECKING:
     from ..bench.calibration import Calibration
@@ -53,9 +55,12 @@ def calibrate(
     clips: Annotated[
         list[Path] | None, typer.Argument(metavar="[CLIP]...", help="Labelled video files, two or more.")
     ] = None,
-    model: Annotated[str, typer.Option(help="pocket, a model folder, or a hub id.")] = "pocket",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    model: MODEL = "pocket",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "auto",
+    revision: REVISION = None,
+    offline: OFFLINE = False,
+    frame_tokens: MOST_OF_A_FRAME = FRAME_TOKENS,
     seed: Annotated[int, typer.Option(min=0, help="Which theatre streams.")] = 0,
     streams: Annotated[int, typer.Option(min=2, max=100, help="How many theatre streams.")] = 4,
     minutes: Annotated[float, typer.Option(min=1.0, max=1000.0, help="Length of each theatre stream.")] = 14.0,
@@ -75,20 +80,21 @@ def calibrate(
     from ..bench.calibration_streams import clip_material, theatre_material
     from ..bench.output import write_output
     from ..bench.recall_bench import RecallPlan
-    from ..models.calibrations import Calibrations, default_folder
-    from ..models.loading import load_backbone
+    from ..models.calibrations import Calibrations
     from .measure import check_outputs, end_progress, say
 
     check_outputs(report, json_file)
     if write is not None:
         calibration.card_fields(write)
+    else:
+        users_folder()
     if clips:
         material = clip_material(clips, fps)
         if material.count < 2:
             raise SettingsError("calibration needs 2 clips or more (to pick heads, to judge them), not 1; give another")
     else:
         material = theatre_material(RecallPlan(seed, streams, minutes, fps))
-    backbone = load_backbone(model, device=device, dtype=dtype)
+    backbone = load(ModelChoice(model, device, dtype, revision, offline, frame_tokens))
     result = calibration.calibrate(backbone, material, told=say)
     end_progress()
     typer.echo(text_report(result))
@@ -105,7 +111,7 @@ def calibrate(
         calibration.write_card(write, result.chosen, threshold)
         say(f"onlooker: wrote the choice into {write}")
     else:
-        path = Calibrations(default_folder()).save(calibration.stored(result, backbone))
+        path = Calibrations(users_folder()).save(calibration.stored(result, backbone))
         say(f"onlooker: kept the choice in {path}")
 
 
@@ -113,9 +119,9 @@ def calibrate(
 def calibrations() -> None:
     """List what was calibrated here; the text of --help is LIST_HELP."""
     from ..bench.tally import aligned
-    from ..models.calibrations import Calibrations, default_folder
+    from ..models.calibrations import Calibrations
 
-    kept = Calibrations(default_folder())
+    kept = Calibrations(users_folder())
     lines = [["model", "heads (layer:head)", "span recall", "calibrated on", "file"]]
     for stored in kept.all():
         low, middle, high = stored.recall
@@ -126,6 +132,16 @@ def calibrations() -> None:
         typer.echo(f"Nothing was calibrated here yet ({kept.folder}); see: onlooker memory calibrate --help")
     else:
         typer.echo(aligned(lines))
+
+
+def users_folder() -> Path:
+    """Name the folder of the user's calibrations.  Raises SettingsError for a user without a home."""
+    from ..models.calibrations import default_folder
+
+    folder = default_folder()
+    if folder is None:
+        raise SettingsError("this user has no home folder; set XDG_DATA_HOME, or give --write FOLDER")
+    return folder
 
 
 def raise_unsure(result: "Calibration") -> NoReturn:

@@ -4,6 +4,8 @@ Several distributions install the same module, `faiss`, over each other's files.
 imported then is a mixture that crashes or computes on the wrong device.  So exactly one may be installed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from types import ModuleType
@@ -25,11 +27,10 @@ DISTRIBUTIONS = (
 
 
 def load_faiss() -> ModuleType:
-    """Import FAISS for searching beside a model, on one thread.
+    """Import FAISS.
 
-    Its own OpenMP threads would fight torch's for the same cores, and the searches here are short.  Raises
-    InstallationError, with the command that mends it, when no build or more than one is installed, or when the one
-    that is installed cannot be imported.
+    Raises InstallationError, with the command that mends it, when no build or more than one is installed, or when the
+    one that is installed cannot be imported.
     """
     builds = installed_builds()
     if not builds:
@@ -44,14 +45,27 @@ def load_faiss() -> ModuleType:
             f"mend it with: pip uninstall -y {' '.join(builds)} && pip install {keep}"
         )
     try:
-        faiss = import_module("faiss")
+        return import_module("faiss")
     except ImportError as error:
         raise InstallationError(
             f"{builds[0]} is installed but cannot be imported ({error}); "
             f"mend it with: pip install --force-reinstall --no-deps {builds[0]}"
         ) from error
+
+
+@contextmanager
+def one_thread(faiss: ModuleType) -> Iterator[None]:
+    """Keep FAISS to one thread inside, and give the calling thread its number back.
+
+    Its OpenMP threads would fight torch's for the same cores, and the calls here are short.  The number belongs to
+    the calling thread and, where both use one OpenMP, to torch too: left at one it would slow the model down.
+    """
+    before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
-    return faiss
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def installed_builds() -> tuple[str, ...]:

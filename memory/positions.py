@@ -19,11 +19,18 @@ Gaps = Literal["contiguous", "capped", "kept"]
 most CAPPED_GAP, or all."""
 
 CAPPED_GAP = 64
+"""Also the most that t moves from a frame to the next one under absolute time: a camera that was off for a night must
+not put its frames a hundred thousand positions apart.  Half a minute at Qwen2.5-VL's rate."""
 
 
 def clock_place(layout: KVLayout, time_us: int, origin_us: int) -> int:
     """Give the t position of a frame under absolute time, counted from the stream's first frame, rounded down."""
     return (time_us - origin_us) * layout.ids_per_second // 1_000_000
+
+
+def clock_extent(layout: KVLayout, place: int, next_us: int, origin_us: int) -> int:
+    """Say how far the next frame moves what follows a frame that starts at place, under absolute time."""
+    return min(clock_place(layout, next_us, origin_us) - place, CAPPED_GAP)
 
 
 def text_positions(count: int, start: int, axes: int, device: torch.device | None = None) -> Tensor:
@@ -58,10 +65,13 @@ def starts_of(
         video = layout.ids_per_second > 0 and part.place is not None
         moved = range(1) if video else range(axes)
         gap = _gap(before, part, gaps)
+        if gap == 0 and video and before is not None and before.place is not None:
+            # Frames closer than a position stand at one t, but never what the stream had apart.
+            gap = int(part.place != before.place + before.extent and before.extent == 0)
         for axis in moved:
             start[axis] += gap
         starts.append(tuple(start))
-        if len(part):
+        if len(part) and layout.ids_per_second:
             reach = max(reach, int((part.positions.amax(dim=0).cpu() + torch.tensor(start)).max()) + 1)
         for axis in moved:
             start[axis] += part.extent

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .faiss_build import one_thread
+
 Precision = Literal["fp16", "flat"]
 
 _TABLE = np.dtype([("id", "<i8"), ("first", "<i8"), ("rows", "<i8"), ("since", "<i8"), ("until", "<i8"), ("dead", "?")])
@@ -54,7 +56,8 @@ class Shard:
             grown = np.empty(self._blocks + max(self._blocks // 4, 16), dtype=_TABLE)
             grown[: self._blocks] = self._table
             self._table = grown
-        self._index.add(vectors)
+        with one_thread(self._faiss):
+            self._index.add(vectors)
         self._table[self._blocks] = (block_id, first, count, *span_us, False)
         self._blocks += 1
 
@@ -122,7 +125,8 @@ class Shard:
         if found < self.rows:
             bits = np.packbits(np.repeat(keep, table["rows"]), bitorder="little")
             parameters = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBitmap(bits))
-        scores, rows = self._index.search(queries, min(top, found), params=parameters)
+        with one_thread(self._faiss):
+            scores, rows = self._index.search(queries, min(top, found), params=parameters)
         places = np.searchsorted(table["first"], rows, side="right") - 1
         return scores, np.asarray(table["id"][places], dtype=np.int64)
 

@@ -149,19 +149,19 @@ class Adapter(ABC):
             raise ModelError(
                 f"rows are made of one frame, not of {len(tokens.times_us)}; cut them with tokens.frame(t)"
             )
-        axes, device = self.layout.rotary.axes, self.device
+        axes, cell_coords = self.layout.rotary.axes, tokens.coords.cpu()
         before, after = map(self._text_rows, self._around_frame(tokens.times_us[0]))
         cells, head, tail = len(tokens), len(before), len(after)
         # M-RoPE: what follows a frame stands one past its larger side, whatever pruning left of it.
         side = cells if axes == 1 else max(tokens.grid)
         positions = torch.cat(
             (
-                text_positions(head, 0, axes, device),
-                cell_positions(tokens.coords.to(device), axes) + head,
-                text_positions(tail, head + side, axes, device),
+                text_positions(head, 0, axes),
+                cell_positions(cell_coords, axes) + head,
+                text_positions(tail, head + side, axes),
             )
         )
-        coords = torch.cat((no_cells(head), tokens.coords.cpu(), no_cells(tail)))
+        coords = torch.cat((no_cells(head), cell_coords, no_cells(tail)))
         planes = tokens.extras.get("deepstack")
         if planes is not None:
             none = planes.new_zeros

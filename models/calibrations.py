@@ -45,10 +45,20 @@ class Calibrations:
     def find(self, weights: str) -> StoredCalibration | None:
         """Read the calibration of a model by its weights' fingerprint; None where there is none.
 
-        Raises ModelError for a file that cannot be read or means nothing.
+        Raises ModelError for a file that cannot be read, means nothing or is of other weights.
         """
         path = self.path_of(weights)
-        return _read(path) if path.is_file() else None
+        try:
+            if not path.is_file():
+                return None
+        except OSError:  # a folder that this user may not enter holds nothing of theirs
+            return None
+        kept = _read(path)
+        if kept.weights != weights:
+            raise ModelError(
+                f"the calibration {path} is of other weights ({kept.weights}); remove it and calibrate again"
+            )
+        return kept
 
     def all(self) -> tuple[StoredCalibration, ...]:
         """Read every calibration, by the models' names.  Raises ModelError as find() does."""
@@ -77,13 +87,16 @@ class Calibrations:
         return path
 
 
-def default_folder(environment: Mapping[str, str] | None = None) -> Path:
+def default_folder(environment: Mapping[str, str] | None = None) -> Path | None:
     """Name the folder that a user's calibrations are in: $XDG_DATA_HOME/onlooker/calibrations.
 
-    environment: in place of the process's own.
+    environment: in place of the process's own.  None for a user without a home, as in some containers.
     """
     given = (os.environ if environment is None else environment).get("XDG_DATA_HOME", "")
-    base = Path(given) if given else Path.home() / ".local" / "share"
+    try:
+        base = Path(given) if given else Path.home() / ".local" / "share"
+    except RuntimeError:
+        return None
     return base / "onlooker" / "calibrations"
 
 
@@ -91,15 +104,26 @@ def _read(path: Path) -> StoredCalibration:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         low, middle, high = (float(number) for number in fields["span_recall"])
+        heads = tuple(_head(pair) for pair in fields["retrieval_heads"])
+        if not heads or len(set(heads)) < len(heads):
+            raise ValueError(f"retrieval_heads: {fields['retrieval_heads']!r:.80}")
         relevance = fields["relevance"]
+        if relevance is not None and not (type(relevance) in (int, float) and -1.0 <= relevance <= 1.0):
+            raise ValueError(f"relevance: {relevance!r}")
         return StoredCalibration(
             model=str(fields["model"]),
             weights=str(fields["weights"]),
             fingerprint=str(fields["fingerprint"]),
-            heads=tuple(HeadId(int(layer), int(head)) for layer, head in fields["retrieval_heads"]),
-            relevance=None if relevance is None else float(relevance),
+            heads=heads,
+            relevance=relevance,
             recall=(low, middle, high),
             streams=str(fields["streams"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"cannot read the calibration {path} ({error!r}); remove it and calibrate again") from error
+
+
+def _head(pair: object) -> HeadId:
+    if not (isinstance(pair, list) and len(pair) == 2 and all(type(number) is int and number >= 0 for number in pair)):
+        raise ValueError(f"a head: {pair!r}")
+    return HeadId(*pair)

@@ -7,6 +7,9 @@ from .fit import CacheShape
 FAMILIES = ("llava_onevision", "qwen2_5_vl", "qwen3_vl")
 """The `model_type`s that have an adapter; models.loading, which has the adapters, cannot be imported without torch."""
 
+STAMP_TOKENS = {"llava_onevision": 0, "qwen2_5_vl": 0, "qwen3_vl": 12}
+"""Text tokens of a keyframe: its time stamp and the markers around its picture, hours into a stream."""
+
 BUNDLED_NAME = "pocket"
 
 

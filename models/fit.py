@@ -11,9 +11,6 @@ from ..settings import FRAME_TOKENS, Settings
 if TYPE_CHECKING:
     from ..memory.block import KVLayout
 
-STAMP_TOKENS = 8
-"""Text tokens of a keyframe where nothing else is known: its time stamp and the markers around its picture, about."""
-
 _ROW_BYTES = 36  # a token's position on up to three axes (int64) and its coordinates (3 of int32)
 _BLOCK_BYTES = 2_560 + 6_000  # a keyframe's Python objects (memory.archive.ENTRY_BYTES) and its thumbnail, about
 _DEFAULT_FPS = 2.0
@@ -96,15 +93,14 @@ def fit(
     *,
     number_bytes: int = 2,
     frame_tokens: int = FRAME_TOKENS,
-    stamp_tokens: int = STAMP_TOKENS,
+    stamp_tokens: int = 0,
     key_heads: int = 0,
     fps: float = _DEFAULT_FPS,
 ) -> Fit:
     """Work out what a memory takes.
 
-    number_bytes: of the cache's number type.  frame_tokens: visual tokens of a whole frame.  stamp_tokens:
-    text tokens of a keyframe.  key_heads: calibrated
-    retrieval heads, whose keys are indexed.  fps: frames a second that are looked at.
+    number_bytes: of the cache's number type.  frame_tokens: visual tokens of a whole frame.  stamp_tokens: text tokens
+    of a keyframe.  key_heads: calibrated retrieval heads, whose keys are indexed.  fps: frames a second looked at.
     """
     settings = settings or Settings()
     token_bytes = shape.token_bytes(number_bytes)

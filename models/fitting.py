@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from .catalogue import CATALOGUE
+from .catalogue import CATALOGUE, STAMP_TOKENS
 from .fit import Fit, bytes_text, fit
 from .machine import Room, device_room
 
@@ -59,7 +59,7 @@ def candidates() -> tuple[list[Candidate], Device]:
             licence=model.licence,
             bf16_bytes=model.weights_bytes(2),
             fp32_bytes=model.weights_bytes(4),
-            found=fit(model.shape),
+            found=fit(model.shape, stamp_tokens=STAMP_TOKENS[model.family]),
             verdict=judge(model.weights_bytes(2), model.weights_bytes(4), device.room),
         )
         for model in models

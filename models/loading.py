@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,13 @@ def load_backbone(
 
     device: "auto" (CUDA where it is), "cpu", "cuda" or "cuda:1".  dtype: "auto" (float32 on the CPU, bfloat16 on CUDA,
     float16 where CUDA has no bfloat16), or its name.  revision: a branch, tag or commit of a hub id.  access: how the
-    hub is reached, in place of revision.  frame_tokens: most visual tokens of a frame, for the families that leave the
-    choice (Qwen-VL).  Retrieval heads that the user calibrated go before those of the model's own folder.  Only
-    safetensors weights are read and no code from a model folder is run.  Raises ModelError.
+    hub is reached; its revision counts where none is given.  frame_tokens: most visual tokens of a frame, for the
+    families that leave the choice (Qwen-VL).  Retrieval heads that the user calibrated go before those of the model's
+    own folder.  Only safetensors weights are read and no code from a model folder is run.  Raises ModelError.
     """
-    access = access or Access(revision)
+    access = access or Access()
+    if revision is not None:
+        access = replace(access, revision=revision)
     where = device_of(device)
     number_type = dtype_of(dtype, where)
     local = local_folder(name)
@@ -90,7 +93,8 @@ def load_backbone(
     if lost:
         raise ModelError(f"{folder} lacks {len(lost)} weights, such as {lost[0]}; fetch the model again")
     backbone = adapter(name, model, tokenizer, folder, folder.name if local is None else None, frame_tokens)
-    kept = Calibrations(default_folder()).find(backbone.weights)
+    calibrations = default_folder()
+    kept = None if calibrations is None else Calibrations(calibrations).find(backbone.weights)
     if kept is not None:
         backbone.use(kept)
     return backbone

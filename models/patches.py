@@ -54,9 +54,10 @@ class PatchPreprocessing(PixelScale):
         }
         frames = numbers["temporal"] if volume else 1
         size = fields.get("size")
-        size = size if isinstance(size, dict) else {}
-        least = fields.get("min_pixels", size.get("shortest_edge", default.least_pixels * frames))
-        most = fields.get("max_pixels", size.get("longest_edge", default.most_pixels * frames))
+        # As older files spell them: beside "size" (these go first) or in it.
+        given = {**size, **fields} if isinstance(size, dict) else fields
+        least = given.get("min_pixels", given.get("shortest_edge", default.least_pixels * frames))
+        most = given.get("max_pixels", given.get("longest_edge", default.most_pixels * frames))
         cell = (numbers["patch"] * numbers["merge"]) ** 2
         if most_tokens < 1:
             raise ModelError(f"a frame may have {most_tokens} tokens; give 1 or more")

@@ -52,7 +52,10 @@ class PixelScale:
             raise ModelError(f'{path}: "resample" is {resample!r}; this reads {sorted(_MODES)}')
         mean, std, rescale = self.mean, self.std, 1.0
         if fields.get("do_rescale", True):
-            rescale = float(str(fields.get("rescale_factor", self.rescale)))
+            factor = fields.get("rescale_factor", self.rescale)
+            if not isinstance(factor, int | float) or not np.isfinite(factor) or factor <= 0:
+                raise ModelError(f'{path}: "rescale_factor" must be a number over 0, not {factor!r}')
+            rescale = float(factor)
         if fields.get("do_normalize", True):
             mean = _channels(fields.get("image_mean", list(mean)), "image_mean", path)
             std = _channels(fields.get("image_std", list(std)), "image_std", path)
@@ -124,7 +127,8 @@ def preprocessing_fields(folder: Path) -> tuple[Mapping[str, object], Path]:
     """Find a model folder's preprocessing fields, none where it has none, and the file they stand in.
 
     It is the first of transformers' files that has any: processor_config.json (its video_processor),
-    video_preprocessor_config.json, preprocessor_config.json.  Raises ModelError for one that is no JSON.
+    video_preprocessor_config.json, preprocessor_config.json.  Fields that are null are left out, nested ones too:
+    the processors then take their own value.  Raises ModelError for one that is no JSON.
     """
     for name, key in (
         ("processor_config.json", "video_processor"),
@@ -140,8 +144,14 @@ def preprocessing_fields(folder: Path) -> tuple[Mapping[str, object], Path]:
             raise ModelError(f"{path} is not valid JSON ({error}); fetch the model again") from error
         found = content if key is None or not isinstance(content, dict) else content.get(key)
         if isinstance(found, dict):
-            return found, path
+            return _given(found), path
     return {}, folder
+
+
+def _given(fields: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: _given(value) if isinstance(value, dict) else value for name, value in fields.items() if value is not None
+    }
 
 
 def _channels(value: object, name: str, path: Path) -> tuple[float, float, float]:

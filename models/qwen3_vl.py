@@ -1,7 +1,11 @@
 """Qwen3-VL (arXiv 2511.21631) behind the backbone contract."""
 
+from pathlib import Path
+
 from transformers import Qwen3VLForConditionalGeneration
 
+from ..errors import ModelError
+from .card import CARD_NAME
 from .patches import PatchPreprocessing
 from .qwen_vl import QwenVL
 
@@ -26,6 +30,14 @@ class Qwen3VLBackbone(QwenVL):
         enlarge=True,
     )
     volume = True
+
+    def _prepare(self, folder: Path, frame_tokens: int) -> PatchPreprocessing:
+        if self.card.time_stamps != "none":
+            raise ModelError(
+                f'{folder / CARD_NAME}: "time_stamps" is {self.card.time_stamps!r}, but {self.model_type} models write '
+                "time stamps of their own; remove it"
+            )
+        return super()._prepare(folder, frame_tokens)
 
     def _placeholder(self) -> str:
         # The format that Qwen trained on has no markers around the whole; transformers 5 leaves the template's in.

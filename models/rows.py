@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from ..memory.block import KVLayout
+from ..memory.positions import CAPPED_GAP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Hold n input rows of the language model: one frame with its time stamp, or several frames laid out.
 
-    features: [n, D].  positions: int64 [n, axes], relative to the start.  extent: how far what follows is moved; not
-    counted under absolute time, where the clock says it.  coords: int32 [n, 3] = (t, h, w) of visual tokens,
-    (-1, -1, -1) for text.  planes: [n, p, D], what is added to the hidden states after each of the first p layers
-    (DeepStack, arXiv 2406.04334), zero for text; None where the model has none.
+    features: [n, D].  positions: int64 [n, axes], relative to the start, in host memory as coords are.  extent: how far
+    what follows is moved; not counted under absolute time, where the clock says it.  coords: int32 [n, 3] = (t, h, w)
+    of visual tokens, (-1, -1, -1) for text.  planes: [n, p, D], what is added to the hidden states after each of the
+    first p layers (DeepStack, arXiv 2406.04334), zero for text; None where the model has none.
     """
 
     features: Tensor
@@ -43,14 +44,16 @@ def lay(layout: KVLayout, parts: Sequence[Rows], places: Sequence[int]) -> Rows:
     if not parts:
         raise ValueError("nothing to lay out")
     axes = layout.rotary.axes
-    positions, start = [], 0
+    positions, start, before = [], 0, None
     for part, place in zip(parts, places, strict=True):
         if layout.ids_per_second:
-            moved = torch.zeros(axes, dtype=torch.int64)
-            moved[0] = start = place - places[0]
+            if before is not None:
+                start += min(place - before, CAPPED_GAP)
+            moved, before = torch.zeros(axes, dtype=torch.int64), place
+            moved[0] = start
         else:
             moved = torch.full((axes,), start, dtype=torch.int64)
-        positions.append(part.positions + moved.to(part.positions.device))
+        positions.append(part.positions + moved)
         if not layout.ids_per_second:
             start += part.extent
     planes = [part.planes for part in parts if part.planes is not None]

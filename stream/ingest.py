@@ -20,7 +20,7 @@ from ..frame import Frame
 from ..memory.archive import Archive
 from ..memory.block import KVBlock
 from ..memory.context import assemble
-from ..memory.positions import clock_place, text_positions
+from ..memory.positions import clock_extent, clock_place, text_positions
 from ..memory.traces import Traces
 from ..memory.window import Window
 from ..models.backbone import Backbone, HeadId
@@ -31,7 +31,7 @@ from ..settings import Settings
 from .keyframes import GateSettings, KeyframeGate
 
 SINK = RECENT = -1  # ids of parts of a context that are no block of the archive
-STAMP_TOKENS = 16  # room in the window for each keyframe's time stamp
+STAMP_TOKENS = 24  # room in the window for each keyframe's time stamp and markers, of clocks since 1970 too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,7 +233,11 @@ class Ingest:
         for number, (item, row) in enumerate(zip(seen, rows, strict=True)):
             stop = start + len(row)
             end_us = next_us if item.end_us is None else item.end_us
-            extent = self._place_of(end_us) - place if layout.ids_per_second else row.extent
+            if layout.ids_per_second:
+                place = item.place
+                extent = clock_extent(layout, place, end_us, self.start_us)
+            else:
+                extent = row.extent
             seen[number] = replace(item, place=place)
             blocks.append(
                 KVBlock(
@@ -275,15 +279,15 @@ class Ingest:
             nothing = torch.empty(shape, dtype=layout.dtype, device=backbone.device)
             return nothing, nothing
         context = assemble(layout, over, device=backbone.device)
-        start = torch.tensor(context.next_start, device=rows.positions.device)
-        done = backbone.prefill(rows.features, rows.positions + start, context, planes=rows.planes)
+        positions = rows.positions + torch.tensor(context.next_start)
+        done = backbone.prefill(rows.features, positions, context, planes=rows.planes)
         return done.keys, done.values
 
     def _sink(self) -> KVBlock:
         """Run the prompt's part before the first frame."""
         features = self.backbone.opening()
         count = len(features)
-        positions = text_positions(count, 0, self.backbone.layout.rotary.axes, self.backbone.device)
+        positions = text_positions(count, 0, self.backbone.layout.rotary.axes)
         coords = no_cells(count)
         keys, values = self._prefill(Rows(features, positions, count, coords), [])
         return KVBlock(SINK, keys, values, positions, count, coords, (0, 0))

@@ -40,14 +40,18 @@ def test_area_is_the_share_of_pairs_in_order(shown: list[float], absent: list[fl
 
 
 def test_errors_are_counted_on_streams_that_chose_nothing() -> None:
-    picking = Likeness((0.8, 0.9), (0.1, 0.4))
-    found = fit(picking, Likeness((0.5, 0.9), (0.1, 0.7, 0.2, 0.3)), picking)
+    picking = Likeness((0.8, 0.9) * 5, (0.1, 0.4) * 5)
+    found = fit(picking, Likeness((0.5, 0.9) * 5, (0.1, 0.7, 0.2, 0.3) * 3), picking)
     assert found is not None
     first, second, _ = found.spreads
     assert (first.missed, first.let_through, first.auc) == (0.0, 0.0, 1.0)
-    assert (second.counts, second.missed, second.let_through) == ((2, 4), 0.5, 0.25)
+    assert (second.counts, second.missed, second.let_through) == ((10, 12), 0.5, 0.25)
     assert len(lay_out(found)) == 4
     assert fit(picking, Likeness(), picking) is None and len(lay_out(None)) == 1
+    few = Likeness((0.8,) * 9, (0.1,) * 50)  # a threshold between whatever these few happened to be
+    assert fit(few, picking, picking) is None and fit(picking, few, picking) is None
+    reworded = fit(picking, picking, few)
+    assert reworded is not None and len(reworded.spreads) == 2
 
 
 def test_absent_questions_name_what_never_appears() -> None:

@@ -2,10 +2,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from onlooker import InstallationError
-from onlooker.memory.faiss_build import installed_builds, load_faiss
+from onlooker.memory.faiss_build import installed_builds, load_faiss, one_thread
+from onlooker.memory.token_index import TokenIndex
 
 Install = Callable[[Sequence[str]], None]
 
@@ -27,10 +30,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.mark.parametrize("name", ["faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs"])
-def test_one_build_is_imported_and_kept_to_one_thread(install: Install, name: str) -> None:
+def test_one_build_is_imported(install: Install, name: str) -> None:
     install([name])
     assert installed_builds() == (name,)
-    assert load_faiss().threads == [1]
+    assert load_faiss().threads == []
     del sys.modules["faiss"]  # the made-up one
 
 
@@ -62,5 +65,22 @@ def test_a_broken_build_says_what_is_wrong_and_how_to_mend_it(
         load_faiss()
 
 
-def test_the_installed_build_searches_on_one_thread() -> None:
-    assert load_faiss().omp_get_max_threads() == 1
+def test_searches_take_one_thread_and_give_the_callers_back() -> None:
+    """Also where FAISS and torch share one OpenMP: then torch would be left with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        faiss, inside = load_faiss(), []
+        assert torch.get_num_threads() == 2
+        index = TokenIndex(4, shard_rows=64)
+        rng = np.random.default_rng(0)
+        index.add(0, rng.normal(size=(9, 4)).astype(np.float32), (0, 1))
+        index.search(rng.normal(size=(2, 4)).astype(np.float32), 3)
+        assert torch.get_num_threads() == 2
+        with one_thread(faiss):
+            inside.append(faiss.omp_get_max_threads())
+        with pytest.raises(ZeroDivisionError), one_thread(faiss):
+            inside.append(1 / 0)
+        assert inside == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from onlooker.memory.block import KVBlock, KVLayout, RotarySpec
 from onlooker.memory.context import assemble
-from onlooker.memory.positions import CAPPED_GAP, Gaps, cell_positions, clock_place, starts_of, text_positions
+from onlooker.memory.positions import (
+    CAPPED_GAP,
+    Gaps,
+    cell_positions,
+    clock_extent,
+    clock_place,
+    starts_of,
+    text_positions,
+)
 from onlooker.memory.rotary import angle_table, rotate
 
 GAPS: list[Gaps] = ["contiguous", "capped", "kept"]
@@ -78,6 +86,46 @@ def test_under_absolute_time_frames_share_their_places_and_follow_the_clock() ->
     # A short video of tall frames: the largest position is on another axis.
     assert starts_of(layout, [text_block(5, 3), frame_block(0, 0, 1, height=9)])[1:] == (14, (6, 5, 5))
     assert starts_of(layout, [text_block(5, 3)])[1:] == (5, (5, 5, 5))
+
+
+@pytest.mark.parametrize("gaps", GAPS)
+@given(
+    times_us=st.lists(st.integers(1, 40_000_000), min_size=2, max_size=12),
+    kept=st.sets(st.integers(0, 11), min_size=1),
+    first_us=st.integers(0, 10**12),
+)
+def test_what_the_stream_had_apart_is_never_laid_on_one_place(
+    gaps: Gaps, times_us: list[int], kept: set[int], first_us: int
+) -> None:
+    """Under absolute time two frames share a t only where they do in the stream, and t never moves far at a time."""
+    layout = layout_of(3, ids_per_second=2)
+    moments = [first_us + sum(times_us[:n]) for n in range(len(times_us))]
+    places = [clock_place(layout, moment, first_us) for moment in moments]
+    frames = [
+        frame_block(n, place, clock_extent(layout, place, after, first_us))
+        for n, (place, after) in enumerate(zip(places, moments[1:], strict=False))
+    ]
+    chosen = [frame for frame in frames if frame.block_id in kept] or frames
+    starts = starts_of(layout, chosen, gaps=gaps)[0]
+    for (before, after), (one, other) in zip(pairwise(chosen), pairwise(starts), strict=True):
+        assert other[0] - one[0] >= (before.place != after.place)
+        assert other[1:] == one[1:] == (0, 0)
+        assert gaps == "kept" or other[0] - one[0] <= 2 * CAPPED_GAP
+        if gaps == "kept" or (after.block_id == before.block_id + 1 and after.place - before.place <= CAPPED_GAP):
+            assert other[0] - one[0] == after.place - before.place
+
+
+@pytest.mark.parametrize("gaps", ["contiguous", "capped"])
+def test_a_night_without_a_frame_does_not_tear_the_positions_apart(gaps: Gaps) -> None:
+    layout = layout_of(3, ids_per_second=2)
+    moments = [0, 500_000, 1_000_000, 36_001_000_000, 36_001_500_000]
+    places = [clock_place(layout, moment, 0) for moment in moments]
+    frames = [
+        frame_block(n, place, clock_extent(layout, place, after, 0))
+        for n, (place, after) in enumerate(zip(places, moments[1:], strict=False))
+    ]
+    assert frames[2].extent == CAPPED_GAP and places[3] == 72_002
+    assert starts_of(layout, frames, gaps=gaps)[0][3][0] == 2 + CAPPED_GAP * (2 if gaps == "capped" else 1)
 
 
 @pytest.mark.parametrize("gaps", GAPS)

@@ -362,12 +362,20 @@ def test_bfloat16_stays_near_float32(folder: Path, backbone: Backbone, own: Any,
 def test_the_model_object_keeps_nothing(backbone: Backbone, prompt: Prompt) -> None:
     """No cache, clock or rope_deltas is left on any module."""
     model = backbone._model  # type: ignore[attr-defined]
-    before = {(id(module), name): id(value) for module in model.modules() for name, value in vars(module).items()}
+
+    def held() -> dict[tuple[int, str], int]:
+        """Every attribute, parameter and buffer of every module, by identity."""
+        found = {(id(module), name): id(value) for module in model.modules() for name, value in vars(module).items()}
+        for module in model.modules():
+            for name, value in (*module._parameters.items(), *module._buffers.items()):
+                found[id(module), name] = id(value)
+        return found
+
+    before = held()
     backbone.encode([np.zeros((40, 60, 3), np.uint8)], [0])
     backbone.prefill(**prompt.part(0, len(prompt)))
     list(backbone.generate(**prompt.part(0, len(prompt)), context=None, sampling=Sampling(3)))
-    after = {(id(module), name): id(value) for module in model.modules() for name, value in vars(module).items()}
-    assert after == before
+    assert held() == before
     assert getattr(model.model, "rope_deltas", None) is None
 
 

@@ -76,8 +76,8 @@ def test_the_reckoning_is_that_of_the_archive_when_every_token_is_kept() -> None
 
 def test_the_report_is_one_line() -> None:
     line = describe(fit(SHAPE, Settings(archive_bytes=2 << 30)))
-    assert line.startswith("memory: 12.3 kB of keys and values a token, up to 1.5 MB a keyframe; 536.6 MB (a still")
-    assert line.endswith("; 2.1 GB hold 4.0 h to 12 min")
+    assert line.startswith("memory: 12.3 kB of keys and values a token, up to 1.4 MB a keyframe; 501.1 MB (a still")
+    assert line.endswith("; 2.1 GB hold 4.3 h to 13 min")
 
 
 def test_numbers_are_counted_from_headers(tmp_path: Path) -> None:

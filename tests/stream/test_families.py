@@ -1,6 +1,7 @@
 """Rules 3, 4, 5 and 7 for every family: what is stored is causal, bounded, isolated, and no matter how it came."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from onlooker.bench.theatre import Show
 from onlooker.frame import Frame
+from onlooker.memory.positions import CAPPED_GAP
 from onlooker.models.backbone import Backbone, HeadId, Sampling
 from onlooker.models.loading import load_backbone
 from onlooker.settings import MIB, Settings
-from onlooker.stream.ingest import STAMP_TOKENS, Ingest
+from onlooker.stream.ingest import STAMP_TOKENS, Ingest, Seen
+from onlooker.stream.reading import Reader
 from onlooker.stream.session import Session
 
 HEADS = (HeadId(0, 0), HeadId(1, 3))
@@ -151,3 +154,61 @@ def test_frames_of_other_sizes_are_brought_to_the_first_ones_grid(model: Backbon
     assert ingest.grid == model.grid_of(64, 96)
     assert len(ingest.archive) == 4
     assert all(item.tokens.grid == ingest.grid for item in ingest.recent())
+
+
+def test_the_setting_of_positions_says_where_recalled_blocks_stand(model: Backbone) -> None:
+    """A question reads old blocks and the newest frames; what lay between them is left out, or leaves its gap."""
+    frames = show(4, 40, since_us=0)
+    ends = {}
+    for positions in ("contiguous", "capped", "kept"):
+        settings = replace(SETTINGS, positions=positions, keyframes="all", gate="always", memory_tokens=60)
+        reader = Reader(Ingest(model, settings, HEADS), HEADS)
+        for frame in frames:
+            reader.ingest.see(frame)
+        reading = reader.read(QUESTIONS[0])
+        ingest, archive = reader.ingest, reader.ingest.archive
+        blocks = [archive.get(block_id) for block_id in reading.recalled.block_ids]
+        seen = ingest.recent()
+        assert blocks and blocks[-1].block_id < seen[0].block_id
+        # By hand: each block where the one before it ended, and further by what the setting gives of what is missing.
+        position, before, last, last_start = len(ingest.sink), None, 1, 0
+        for place, extent in [*((block.place, block.extent) for block in blocks), (recent_place(ingest, seen[0]), 0)]:
+            assert place is not None
+            missing = 0 if before is None else place - before
+            assert missing >= 0
+            gap = {"contiguous": 0, "capped": min(missing, CAPPED_GAP), "kept": missing}[positions]
+            position += max(gap, 1) if missing and model.layout.ids_per_second and last == 0 else gap
+            last_start, position = position, position + extent
+            before, last = place + extent, extent
+        near = ingest.prefill_frames(seen)
+        assert near is not None
+        assert reading.context.next_position == last_start + int(near.positions.max()) + 1
+        ends[positions] = reading.context.next_position
+    assert ends["contiguous"] < ends["capped"] <= ends["kept"]
+
+
+def recent_place(ingest: Ingest, item: Seen) -> int:
+    """Where the newest frames start: at their own block's place, or behind the last block while they have none."""
+    archive = ingest.archive
+    if item.block_id in archive:
+        place = archive.get(item.block_id).place
+    else:
+        last = archive.get(archive.block_ids[-1])
+        assert last.place is not None and item.block_id == last.block_id + 1
+        place = last.place + last.extent
+    assert place is not None
+    return place
+
+
+def test_frames_that_are_looked_at_again_stand_at_their_own_times(model: Backbone) -> None:
+    frames = show(5)
+    ingest = watched(model, frames)._open().ingest
+    again = ingest.look(frames[3:9:2])
+    block = ingest.run(again, [ingest.sink], -1)
+    if model.layout.ids_per_second:
+        halves = [(frame.time_us - frames[0].time_us) // 500_000 for frame in frames[3:9:2]]
+        assert [item.place for item in again] == halves
+        shown = block.positions[:, 0].reshape(3, -1)[:, 0]
+        assert (shown - shown[0]).tolist() == [half - halves[0] for half in halves]
+    else:
+        assert int(block.positions.max()) + 1 == block.extent
