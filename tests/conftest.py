@@ -13,6 +13,8 @@ from hypothesis import settings
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# The models are tiny: a second thread costs more than it brings, and far more on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor may one read what was calibrated on this machine.
 os.environ["XDG_DATA_HOME"] = str(Path(__file__).with_name("no-such-folder"))
 
