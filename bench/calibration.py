@@ -81,6 +81,11 @@ class Calibration:
     relevance: Relevance | None = None
 
     @property
+    def tries(self) -> str:
+        """Say in words why luck is not ruled out."""
+        return f"{len(self.steps)} numbers of heads were tried on {self.questions[1]} questions"
+
+    @property
     def sure(self) -> bool:
         """Say whether the chosen heads surely find more than chance does, on the judging streams.
 

@@ -15,7 +15,7 @@ def tables(result: Calibration) -> list[tuple[str, list[list[str]]]]:
     base = [["baseline", "span recall", "reciprocal rank"]]
     base += [[name, str(found), f"{found.rank:.2f}"] for name, found in result.baselines]
     base.append([f"{TOP_BLOCKS} blocks drawn by chance", f"{result.chance:.2f}", ""])
-    steps = [["heads", "joins (layer:head)", "picking", "judging", "other wording", "kept"]]
+    steps = [["heads", "joins (layer:head)", "picking", "judging", "other wording", "chosen"]]
     for number, step in enumerate(result.steps):
         head = f"{step.head.layer}:{step.head.head}"
         kept = "yes" if number < len(result.chosen) else ""
@@ -52,7 +52,9 @@ def verdict(result: Calibration) -> str:
         f"Chosen (layer:head): {heads}; on streams that did not pick them they find {found} of the needed spans "
         f"({result.questions[1]} questions)"
     )
-    return line if result.sure else f"{line}, which luck might do as well (chance: {result.chance:.2f})"
+    if result.sure:
+        return line
+    return f"{line}. That is not surely better than luck: chance finds {result.chance:.2f}, and {result.tries}"
 
 
 def _relevance_line(result: Calibration) -> str:
@@ -72,7 +74,8 @@ def text_report(result: Calibration) -> str:
     parts = [_intro(result)]
     for title, lines in tables(result):
         parts.append(f"{title}:\n\n{aligned(lines)}")
-    return "\n\n".join([*parts, verdict(result), _relevance_line(result)])
+    parts.append(verdict(result))
+    return "\n\n".join([*parts, _relevance_line(result)] if result.sure else parts)
 
 
 def markdown_report(result: Calibration, command: str) -> str:
@@ -81,7 +84,8 @@ def markdown_report(result: Calibration, command: str) -> str:
     for title, lines in tables(result):
         head, *body = ["| " + " | ".join(line) + " |" for line in lines]
         parts += [f"## {title}", "\n".join([head, "|" + " --- |" * len(lines[0]), *body])]
-    return "\n\n".join([*parts, f"{verdict(result)}.", f"{_relevance_line(result)}."]) + "\n"
+    parts.append(f"{verdict(result)}.")
+    return "\n\n".join([*parts, f"{_relevance_line(result)}."] if result.sure else parts) + "\n"
 
 
 def to_dict(result: Calibration) -> dict[str, object]:

@@ -117,12 +117,13 @@ def measure_speed(backbone: Adapter, kept: int, frames: int) -> ShapeSpeed:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         watch.seconds.clear()
-        before = session.memory.blocks
+        before = session.memory
         began = watch.now()
         for frame in pictures[2 * chunk + 1 :]:
             session.see(frame)
         seconds = watch.now() - began
-        stored = session.memory.blocks - before
+        stored = session.memory.blocks - before.blocks
+        taken = session.memory.used_bytes - before.used_bytes
         encode_s = watch.seconds.get("encode", 0.0)
         answers = [session.ask(QUESTION, sampling=Sampling(max_tokens=1)) for _ in range(ASKED + 1)][1:]
         first = [answer.timings["first_token_ms"] for answer in answers]
@@ -136,7 +137,7 @@ def measure_speed(backbone: Adapter, kept: int, frames: int) -> ShapeSpeed:
             context_tokens=answers[-1].usage["context_tokens"],
             first_token_ms=statistics.median(first),
             worst_ms=max(first),
-            archive_bytes=session.memory.used_bytes,
+            archive_bytes=taken,
             peak_bytes=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0,
         )
 

@@ -128,7 +128,11 @@ def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo)
     weights = weights_numbers(locate(request.model.name, request.model.revision)) * layout.dtype.itemsize
     kind = str(layout.dtype).removeprefix("torch.")
     free = f"{bytes_text(room.free_bytes)} of {bytes_text(room.total_bytes)} are free there"
-    return [f"model: {bytes_text(weights)} of weights on {backbone.device} ({kind}); {free}", describe(found)]
+    used = ", ".join(f"{head.layer}:{head.head}" for head in heads) or "none"
+    return [
+        f"model: {bytes_text(weights)} of weights on {backbone.device} ({kind}); {free}; retrieval heads {used}",
+        describe(found),
+    ]
 
 
 def writer_of(request: Request) -> AnswerWriter:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import SettingsError
 from . import measure
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ end_s. Times are seconds of stream time, null where the answer is that something
 
 \b
 The clip that comes with Onlooker:
-  onlooker bench theatre --seed 7 --minutes 10 --out examples/theatre.mp4
+  onlooker bench theatre --seed 7 --minutes 10 --out examples/theatre.mp4 --force
 
 \b
 Another one, with uneven time stamps:
@@ -37,11 +38,15 @@ def theatre(
     fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")] = 8.0,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Width and height in pixels.")] = 224,
     variable: Annotated[bool, typer.Option("--variable", help="Write uneven time stamps.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there already.")] = False,
 ) -> None:
     """Write a sprite theatre clip and its questions; the text of --help is THEATRE_HELP."""
     from ..bench.record import record
     from ..bench.theatre import Show
 
+    for path in (out, out.with_suffix(".json")):
+        if path.is_file() and not force:  # labels made by hand may be lost with it
+            raise SettingsError(f"{path} is there already; give another --out, or --force to write over it")
     done = record(Show(seed, minutes * 60.0, size), out, fps, variable)
     typer.echo(
         f"{done.video.path}: {done.video.frames} frames, {done.video.file_bytes / 1e6:.2f} MB\n"

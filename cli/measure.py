@@ -23,7 +23,7 @@ What the README shows:
   onlooker bench recall
 
 \b
-What docs/positions.md shows (these two policies run only when they are named):
+What docs/positions.md shows (ours-capped and ours-kept run only when they are named):
   onlooker bench recall --policies ours,ours-capped,ours-kept
 """
 
@@ -108,12 +108,14 @@ def recall(
     check_outputs(json_file, plot)
     plan = RecallPlan(seed, streams, minutes, fps, held_out=held_out_wording)
     given = heads_of(heads)
+    names = None if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    if names == []:
+        raise SettingsError(f"--policies is {policies!r}; name some, such as oracle,ours, or leave it out for all")
     backbone = load(ModelChoice(model, device, dtype, revision, offline))
     used = backbone.card.retrieval_heads if given is None else given
     listed = policies_of(used, full_tokens)
     if not used:
         say(f"{model} has no retrieval heads (onlooker memory calibrate chooses them): embeddings alone are measured\n")
-    names = None if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
     replies = run_recall(backbone, choose(listed, names), plan, used, told=say)
     end_progress()
     wording = ", wordings held out of training" if held_out_wording else ""

@@ -25,8 +25,8 @@ measured once for a model: streams with known spans are watched, the keys of all
 are picked that find the needed spans together. Half of the streams pick them, the other half judge them and decide how
 many are kept. Without a calibration a model is searched by its visual features alone.
 
-The choice is kept in your data folder under the fingerprint of the model's weights, and every later command uses it.
-Heads that find no more than chance would are reported, and not kept.
+The choice is kept in your data folder under the fingerprint of the model's weights, in place of an older one, and
+every later command uses it. It is kept only where luck does not explain what the heads find (less than 1 time in 40).
 
 \b
 On sprite theatre streams (nothing is needed but the model):
@@ -87,7 +87,7 @@ def calibrate(
     if write is not None:
         calibration.card_fields(write)
     else:
-        users_folder()
+        check_folder(users_folder())
     if clips:
         material = clip_material(clips, fps)
         if material.count < 2:
@@ -111,8 +111,9 @@ def calibrate(
         calibration.write_card(write, result.chosen, threshold)
         say(f"onlooker: wrote the choice into {write}")
     else:
-        path = Calibrations(users_folder()).save(calibration.stored(result, backbone))
-        say(f"onlooker: kept the choice in {path}")
+        kept = Calibrations(users_folder())
+        older = "in place of an older one " if kept.path_of(backbone.weights).exists() else ""
+        say(f"onlooker: kept the choice {older}in {kept.save(calibration.stored(result, backbone))}")
 
 
 @app.command("calibrations", help=LIST_HELP)
@@ -134,6 +135,18 @@ def calibrations() -> None:
         typer.echo(aligned(lines))
 
 
+def check_folder(folder: Path) -> None:
+    """Make the folder, before minutes are spent.  Raises SettingsError where that fails."""
+    import os
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"cannot make {folder}: {error.strerror}; set XDG_DATA_HOME, or give --write") from error
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(f"cannot write into {folder}: this user may not; set XDG_DATA_HOME, or give --write")
+
+
 def users_folder() -> Path:
     """Name the folder of the user's calibrations.  Raises SettingsError for a user without a home."""
     from ..models.calibrations import default_folder
@@ -148,7 +161,9 @@ def raise_unsure(result: "Calibration") -> NoReturn:
     """Raise OnlookerError: the heads are no choice."""
     from ..errors import OnlookerError
 
+    found = result.steps[len(result.chosen) - 1].judging.recall
     raise OnlookerError(
-        f"the best heads of {result.model} find no more than chance would ({result.chance:.2f}), so nothing is kept: "
-        "it is searched by its visual features alone; give longer or more streams, or your own clips"
+        f"nothing is kept: what the best heads of {result.model} find ({found:.2f}) is not surely better than luck "
+        f"(chance finds {result.chance:.2f}, and {result.tries}), so its memory is searched by its visual features "
+        "alone; give longer or more streams, or more questions about your own clips"
     )

@@ -93,4 +93,4 @@ def path(
     """Print the folder of a model; the text of --help is PATH_HELP."""
     from ..models.cache import locate
 
-    typer.echo(str(locate(name, revision)))
+    typer.echo(str(locate(name, revision).absolute()))

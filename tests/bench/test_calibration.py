@@ -176,7 +176,8 @@ def test_a_calibration_is_reported_and_comes_out_the_same_again(
     assert len(result.single) == backbone.layout.layers * backbone.layout.query_heads
     assert "Chosen (layer:head): " in text_report(result)
     page = markdown_report(result, "onlooker memory calibrate")
-    assert result.relevance is not None and f"{result.relevance.threshold:g}, chosen" in page
+    assert result.relevance is not None
+    assert (f"{result.relevance.threshold:g}, chosen" in page) == result.sure
     assert page.count("| --- |") >= 4 and page.startswith("# Retrieval heads")
     fields = json.loads(json.dumps(to_dict(result)))
     assert len(fields["single"]) == len(result.single) and 0 < fields["chance"] < 1
@@ -194,7 +195,7 @@ def test_clips_of_ones_own_are_watched(backbone: Any, tmp_path: Path) -> None:
     # Entries without times are about what never was there; relevance takes enough of both kinds.
     clips = [read_clip(path) for path in paths]
     assert all(0 < len(clip.absent) < LEAST_QUESTIONS for clip in clips) and result.relevance is None
-    assert "Relevance was not measured" in text_report(result)
+    assert ("Relevance was not measured" in text_report(result)) == result.sure
 
 
 ENTRY = {"question": "where was it?", "start_s": 1, "end_s": 2.5}
@@ -301,9 +302,9 @@ def test_heads_that_find_no_more_than_chance_are_not_kept(
     folder = make_tiny_model(tmp_path / "model")
     words = ["memory", "calibrate", "--model", str(folder), "--streams", "2", "--minutes", "1.5"]
     done = CliRunner().invoke(app, words)
-    assert isinstance(done.exception, OnlookerError) and "no more than chance" in str(done.exception)
-    assert "which luck might do as well (chance: 0." in done.stdout
-    assert not (tmp_path / "data").exists()
+    assert isinstance(done.exception, OnlookerError) and "not surely better than luck" in str(done.exception)
+    assert "not surely better than luck: chance finds 0." in done.stdout and "Relevant:" not in done.stdout
+    assert not list((tmp_path / "data").rglob("*.json"))
 
 
 def test_one_clip_cannot_pick_and_judge(tmp_path: Path) -> None:

@@ -112,3 +112,13 @@ def test_the_command_writes_both(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len(times(tmp_path / "clip.mp4")) == 36
     assert json.loads((tmp_path / "clip.json").read_text(encoding="utf-8"))
     assert CLIP_SETTINGS.threads == 1  # the same bytes on every machine
+    # What is there is not written over unless that is asked for: labels made by hand may stand beside a clip.
+    before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    with pytest.raises(SystemExit) as caught:
+        main.run([*words, "--seed", "4", "--out", str(tmp_path / "clip.mp4")])
+    assert caught.value.code == 2 and "--force" in capsys.readouterr().err
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
+    with pytest.raises(SystemExit) as caught:
+        main.run([*words, "--seed", "4", "--out", str(tmp_path / "clip.mp4"), "--force"])
+    assert caught.value.code == 0
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] != before

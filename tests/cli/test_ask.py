@@ -155,7 +155,9 @@ def test_what_the_memory_had_to_forget_is_said(ask: Callable[..., Any], long_cli
 def test_verbose_prints_timings_and_quiet_prints_nothing(ask: Callable[..., Any]) -> None:
     _, _, err = ask(QUESTIONS[0], "-v", "-q")
     model, memory, line = err.splitlines()
-    assert re.fullmatch(r"onlooker: model: .* kB of weights on cpu \(float32\); .*B of .*B are free there", model)
+    assert re.fullmatch(
+        r"onlooker: model: .* kB of weights on cpu \(float32\); .*B of .*B are free there; retrieval heads none", model
+    )
     assert memory.startswith("onlooker: memory: 768 B of keys and values a token, ")
     assert memory.endswith((" h", " days"))
     assert "first token" in line
