@@ -62,7 +62,7 @@ def load_backbone(
     number_type = dtype_of(dtype, where)
     local = local_folder(name)
     if local is not None and access.revision is not None:
-        access.told(f"{name} is a folder, which has no revisions: {access.revision} is ignored")
+        access.told(f"{name} is no hub id, so it has no revisions: --revision {access.revision} is ignored")
     folder = local or fetch_settings(name, access)
     config = _config(folder)
     adapter = _ADAPTERS[_architecture(folder, config)]
