@@ -17,6 +17,10 @@ class RecallError(OnlookerError):
     """A memory cannot be written, read or assembled."""
 
 
+class StorageError(OnlookerError):
+    """A memory's folder cannot be opened, read or written, or is another model's."""
+
+
 class SettingsError(OnlookerError):
     """A setting is outside its limits or contradicts another."""
 
