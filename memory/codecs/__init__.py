@@ -1,0 +1,1 @@
+"""Codecs: how the keys and values of a group of blocks become bytes."""
