@@ -12,7 +12,7 @@ Importing this imports neither torch nor numpy: each public name is fetched when
 
 from typing import TYPE_CHECKING
 
-from .errors import InstallationError, ModelError, OnlookerError, RecallError, SettingsError, SourceError
+from .errors import InstallationError, ModelError, OnlookerError, RecallError, SettingsError, SourceError, StorageError
 
 if TYPE_CHECKING:
     from .answer import Answer, Evidence
@@ -39,6 +39,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SourceError",
+    "StorageError",
     "__version__",
     "load",
     "open_source",

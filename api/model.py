@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from .settings import FRAME_TOKENS, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .models.backbone import Backbone
     from .stream.session import Session
 
@@ -20,11 +22,16 @@ class Model:
         """The name it was loaded by."""
         return self.backbone.name
 
-    def session(self, settings: Settings | None = None) -> "Session":
-        """Start watching a new stream."""
+    def session(
+        self, settings: Settings | None = None, *, memory: "str | Path | None" = None, read_only: bool = False
+    ) -> "Session":
+        """Start watching a new stream, or go on with one that a folder remembers.
+
+        memory: a folder that keeps the past on disk.  read_only: only ask about it.  Raises StorageError as Session.
+        """
         from .stream.session import Session
 
-        return Session(self.backbone, settings)
+        return Session(self.backbone, settings, memory=memory, read_only=read_only)
 
 
 def load(

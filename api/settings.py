@@ -7,6 +7,8 @@ from .errors import SettingsError
 
 MIB = 1 << 20
 
+LEAST_DISK_BYTES = 64 * MIB
+
 FRAME_TOKENS = 196
 """Most visual tokens of a frame where the model leaves the choice: as many as a frame of LLaVA-OneVision has."""
 
@@ -19,7 +21,10 @@ class Settings:
     after so long without one.  recipe: pruning recipe.  prune_rate: average share of visual tokens kept.
     chunk_frames: keyframes prefilled together.  window_frames: keyframes before a chunk that it sees.
     recent_frames: newest keyframes that every question reads, encoded anew.  memory_tokens: most recalled tokens a
-    question reads; None for 16 whole frames' worth.  archive_bytes: cap on everything remembered of the past.
+    question reads; None for 16 whole frames' worth.  codec: how keys and values are kept (docs/codecs.md).
+    archive_bytes: cap on host memory that the past takes.  device_bytes: cap on recalled blocks kept decoded on the
+    model's device.  disk_bytes: cap on the files of a memory on disk.  keep_s: what is older is forgotten; None keeps
+    what fits.  sync_s: what was stored is safe from a power cut at the latest after so long.
     gate: whether history joins ("auto" reads it from the question's words).  fusion: which scores recall uses.
     positions: what becomes of the positions between recalled blocks (docs/positions.md).
     thumbnail_px: longer side of evidence pictures, 0 for none.
@@ -34,7 +39,12 @@ class Settings:
     window_frames: int = 8
     recent_frames: int = 4
     memory_tokens: int | None = None
+    codec: Literal["raw", "raw16", "int8", "int4", "int2", "auto"] = "int4"
     archive_bytes: int = 2048 * MIB
+    device_bytes: int = 256 * MIB
+    disk_bytes: int = 65_536 * MIB
+    keep_s: float | None = None
+    sync_s: float = 1.0
     gate: Literal["auto", "always", "never"] = "auto"
     fusion: Literal["heads", "embeddings", "fused"] = "fused"
     positions: Literal["contiguous", "capped", "kept"] = "contiguous"
@@ -49,13 +59,19 @@ class Settings:
             ("recent_frames", 1, 64),
             ("memory_tokens", 0, 1_000_000),
             ("thumbnail_px", 0, 4096),
+            ("device_bytes", 0, 1 << 50),
+            ("keep_s", 1.0, 1e9),
+            ("sync_s", 0.0, 3600.0),
         ):
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise SettingsError(f"{name} is {value}; give a value from {least} to {most}")
         if self.archive_bytes < MIB:
             raise SettingsError(f"archive_bytes is {self.archive_bytes}; give at least {MIB} (1 MiB)")
+        if self.disk_bytes < LEAST_DISK_BYTES:
+            raise SettingsError(f"disk_bytes is {self.disk_bytes}; give at least {LEAST_DISK_BYTES} (64 MiB)")
         for name, choices in (
+            ("codec", ("raw", "raw16", "int8", "int4", "int2", "auto")),
             ("keyframes", ("gate", "all")),
             ("gate", ("auto", "always", "never")),
             ("fusion", ("heads", "embeddings", "fused")),

@@ -10,7 +10,8 @@ from ..memory.block import Context, KVBlock
 from ..memory.context import assemble
 from ..memory.positions import clock_extent, text_positions
 from ..models.backbone import Backbone
-from ..stream.ingest import Ingest, Seen
+from ..stream.ingest import Ingest
+from ..stream.seen import Seen
 
 CLEAN_FRAMES = 4
 UNIFORM_FRAMES = 64

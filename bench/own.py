@@ -9,7 +9,7 @@ from ..memory.recall import RecallSettings
 from ..models.backbone import HeadId
 from ..stream.reading import Reader
 from .moment import Moment
-from .policies import Prompt, kv_bytes, recent_bytes
+from .policies import Prompt, recent_bytes
 from .questions import Question
 
 
@@ -34,7 +34,7 @@ class Ours:
         view.settings = replace(view.settings, fusion=self.fusion, gate=self.gate, positions=self.positions)
         reader = Reader(view, self.heads, self.recall)
         reading = reader.read(question.text)
-        shown = [view.archive.get(block_id).span_us[0] for block_id in reading.recalled.block_ids]
+        shown = [view.archive.span_of(block_id)[0] for block_id in reading.recalled.block_ids]
         shown += [item.time_us for item in moment.seen]
         context = reading.context
         return Prompt(reading.features, reading.positions, context, None, len(context), (tuple(shown),))
@@ -44,7 +44,7 @@ class Ours:
         archive = moment.ingest.archive
         if self.gate == "never":
             return recent_bytes(moment)
-        held = archive.nbytes + recent_bytes(moment) + kv_bytes(moment) - archive.stats().kv_bytes
+        held = archive.nbytes + recent_bytes(moment) + sum(block.nbytes for block in moment.waiting)
         if self.fusion == "embeddings":
             held -= sum(trace.nbytes for trace in archive.traces.keys.values())
         if self.fusion == "heads" and archive.traces.features is not None:

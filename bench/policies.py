@@ -86,8 +86,8 @@ def budget_of(moment: Moment) -> int:
 
 
 def kv_bytes(moment: Moment) -> int:
-    """Count the bytes of every remembered block."""
-    return moment.ingest.archive.stats().kv_bytes + sum(block.nbytes for block in moment.waiting)
+    """Count the bytes of every remembered block, as the model made it."""
+    return sum(block.nbytes for block in moment.blocks)
 
 
 def recent_bytes(moment: Moment) -> int:

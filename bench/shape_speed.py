@@ -14,8 +14,9 @@ from ..models.adapter import Adapter
 from ..models.backbone import HeadId, Sampling
 from ..settings import Settings
 from ..stream.session import Session
-from .speed import Stopwatch, TimedBackbone, whole_prompt
 from .tally import aligned
+from .timing import Stopwatch, TimedBackbone
+from .whole_prompt import whole_prompt
 
 GIB = 1 << 30
 QUESTION = "where was it?"

@@ -3,146 +3,27 @@
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
 from ..frame import Frame
-from ..memory.archive import Archive
-from ..memory.block import Context, KVBlock
-from ..memory.positions import clock_place, text_positions
-from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill, Sampling
-from ..models.decoding import Decoding
-from ..models.rows import Rows, lay, no_cells
-from ..models.tokens import VisualTokens
+from ..models.backbone import Backbone, HeadId, Sampling
 from ..settings import Settings
 from ..stream.file_source import FileSource
+from ..stream.holding import archive_of
 from ..stream.ingest import Ingest
 from ..stream.session import Session
 from .moment import UNIFORM_FRAMES
 from .tally import aligned, size
 from .theatre import Show
+from .timing import Stopwatch, TimedArchive, TimedBackbone
 from .video import VideoSettings, write_video
+from .whole_prompt import whole_prompt
 
 ROUNDS = 3  # that a question is asked: a busy machine passes in waves
 WARM_UP_FRAMES = 32
 SPEED = 0x5EED  # namespace of the streams: no answers are judged here
-
-
-class Stopwatch:
-    """Add up wall time by name, waiting for the device so that its work is counted where it was asked for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._device = device
-
-    def now(self) -> float:
-        """Read the clock when the device is idle."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
-
-    def add(self, name: str, began: float) -> float:
-        """Add the time since `began`; gives the time added."""
-        passed = self.now() - began
-        self.seconds[name] = self.seconds.get(name, 0.0) + passed
-        return passed
-
-
-class TimedBackbone:
-    """Hand everything on to a backbone and time its encoding."""
-
-    def __init__(self, backbone: Backbone, watch: Stopwatch) -> None:
-        self._backbone, self._watch = backbone, watch
-        self.name, self.layout, self.hidden_size = backbone.name, backbone.layout, backbone.hidden_size
-        self.device, self.card, self.weights = backbone.device, backbone.card, backbone.weights
-
-    def grid_of(self, height: int, width: int) -> tuple[int, int]:
-        """Hand on."""
-        return self._backbone.grid_of(height, width)
-
-    def encode(
-        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
-    ) -> VisualTokens:
-        """Encode, timed."""
-        began = self._watch.now()
-        tokens = self._backbone.encode(images, times_us, grid)
-        self._watch.add("encode", began)
-        return tokens
-
-    def frame(self, tokens: VisualTokens) -> Rows:
-        """Hand on."""
-        return self._backbone.frame(tokens)
-
-    def tokenize(self, text: str) -> Tensor:
-        """Hand on."""
-        return self._backbone.tokenize(text)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Hand on."""
-        return self._backbone.embed(ids)
-
-    def stamp(self, time_us: int) -> str:
-        """Hand on."""
-        return self._backbone.stamp(time_us)
-
-    def opening(self) -> Tensor:
-        """Hand on."""
-        return self._backbone.opening()
-
-    def question(self, text: str) -> tuple[Tensor, Tensor]:
-        """Hand on."""
-        return self._backbone.question(text)
-
-    def prefill(
-        self,
-        features: Tensor,
-        positions: Tensor,
-        context: Context | None = None,
-        *,
-        heads: Sequence[HeadId] = (),
-        logits: bool = False,
-        select: ContextSelector | None = None,
-        planes: Tensor | None = None,
-    ) -> Prefill:
-        """Hand on."""
-        return self._backbone.prefill(
-            features, positions, context, heads=heads, logits=logits, select=select, planes=planes
-        )
-
-    def generate(
-        self,
-        features: Tensor,
-        positions: Tensor,
-        context: Context | None,
-        sampling: Sampling,
-        *,
-        select: ContextSelector | None = None,
-        planes: Tensor | None = None,
-    ) -> Decoding:
-        """Hand on."""
-        return self._backbone.generate(features, positions, context, sampling, select=select, planes=planes)
-
-
-class TimedArchive(Archive):
-    """An archive that times what it costs to store a block."""
-
-    def __init__(self, like: Archive, watch: Stopwatch) -> None:
-        super().__init__(like.cap_bytes, like.traces)
-        self._watch = watch
-
-    def append(self, block: KVBlock, features: Tensor | None = None, thumbnail: bytes = b"") -> tuple[int, ...]:
-        """Store, timed."""
-        began = self._watch.now()
-        gone = super().append(block, features, thumbnail)
-        self._watch.add("store", began)
-        return gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +93,8 @@ def measure_ingest(backbone: Backbone, path: Path, settings: Settings, heads: tu
             warm.see(frame)
     warm.recent()
     watch = Stopwatch(backbone.device)
-    ingest = Ingest(TimedBackbone(backbone, watch), settings, heads)
-    ingest.archive = TimedArchive(ingest.archive, watch)
+    archive = TimedArchive(archive_of(backbone, settings, heads), watch)
+    ingest = Ingest(TimedBackbone(backbone, watch), settings, heads, archive)
     watch.seconds.clear()
     frames = chunks = 0
     see_s = gate_s = 0.0
@@ -319,29 +200,6 @@ def reencode_first_token(backbone: Backbone, frames: Sequence[Frame], question: 
     sampling = Sampling(max_tokens=1)
     next(iter(backbone.generate(rows.features, rows.positions, None, sampling, planes=rows.planes)), None)
     return watch.add("answer", began) * 1e3
-
-
-def whole_prompt(backbone: Backbone, frames: Sequence[Frame], question: str) -> Rows:
-    """Write the prompt that answers a question about whole frames offline, as the model was published to be asked."""
-    layout, axes = backbone.layout, backbone.layout.rotary.axes
-    times = [frame.time_us for frame in frames]
-    tokens = backbone.encode([frame.image for frame in frames], times)
-    places = [clock_place(layout, time_us, times[0]) for time_us in times]
-    video = lay(layout, [backbone.frame(tokens.frame(t)) for t in range(len(frames))], places)
-    opening, asked = backbone.opening(), backbone.question(question)[0]
-    inside = video.positions + len(opening)
-    after = text_positions(len(asked), int(inside.max()) + 1, axes)
-    planes = video.planes
-    if planes is not None:
-        none = planes.new_zeros
-        planes = torch.cat((none(len(opening), *planes.shape[1:]), planes, none(len(asked), *planes.shape[1:])))
-    return Rows(
-        features=torch.cat((opening, video.features, asked)),
-        positions=torch.cat((text_positions(len(opening), 0, axes), inside, after)),
-        extent=int(after.max()) + 1,
-        coords=torch.cat([no_cells(len(opening)), video.coords.cpu(), no_cells(len(asked))]),
-        planes=planes,
-    )
 
 
 def resident_bytes() -> int:

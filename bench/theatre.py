@@ -27,12 +27,17 @@ EVALUATION = 0xE7A1
 
 @dataclass(frozen=True)
 class Show:
-    """One stream: seed and length decide everything.  length_s: at least one slot (16 s)."""
+    """One stream: seed and length decide everything.
+
+    length_s: at least one slot (16 s).  stages: stretches of stream time that planted events are dealt to in turn;
+    anywhere when there are none.
+    """
 
     seed: int
     length_s: float = 600.0
     size: int = 224
     namespace: int = EVALUATION
+    stages: tuple[tuple[int, int], ...] = ()
     _slots: dict[int, tuple[Scene, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,15 +60,20 @@ class Show:
         """Say which slots hold planted events: their kind and sprites."""
         rng = np.random.default_rng([self.namespace, self.seed, 2])
         slots = self.end_us // SLOT_US
+        stages = [np.arange(-(-start_us // SLOT_US), end_us // SLOT_US) for start_us, end_us in self.stages]
+        room = len(stages) * min(map(len, stages)) if stages else slots
         kinds = list(script.EVENT_KINDS)
         waiting = list(self.roles[2])
         cast: list[tuple[str, tuple[str, ...]]] = []
-        while waiting and len(cast) < slots:
+        while waiting and len(cast) < room:
             kind = kinds[len(cast) % len(kinds)]
             count = 2 if kind == "pair" and len(waiting) > 1 else 1
             cast.append((kind if count == 2 or kind != "pair" else "solo", tuple(waiting[:count])))
             del waiting[:count]
-        chosen = sorted(rng.choice(slots, len(cast), replace=False).tolist())
+        dealt = [
+            rng.choice(stage, len(cast[number :: len(stages)]), replace=False) for number, stage in enumerate(stages)
+        ]
+        chosen = sorted(np.concatenate(dealt or [rng.choice(slots, len(cast), replace=False)]).tolist())
         rng.shuffle(cast)
         return dict(zip(chosen, cast, strict=True))
 

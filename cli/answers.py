@@ -131,7 +131,9 @@ def remarks(answer: "Answer") -> list[str]:
     elif answer.status == "cancelled":
         lines.append("cut off: the answer was cancelled")
     for start, end in answer.forgotten_us:
-        lines.append(f"forgotten to stay within the memory's cap: {_range(start, end)}; --memory-mib sets it")
+        lines.append(
+            f"not remembered any more: {_range(start, end)} (--memory-mib, --disk-mib and --keep set the caps)"
+        )
     return lines
 
 

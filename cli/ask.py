@@ -1,5 +1,6 @@
 """`onlooker ask`: watch a video and answer questions about it."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from ..errors import SettingsError
 from ..settings import FRAME_TOKENS
 from .evidence import EvidenceFolder
 from .interruption import Interruption
-from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVISION, ModelChoice
+from .model_options import DEVICE, DTYPE, OFFLINE, REVISION, ModelChoice
 
 HELP = """Watch a video, remember it, and answer questions about it.
 
@@ -28,6 +29,11 @@ Ask while it streams, at two moments of the stream:
 Ask about your own footage, with pictures of where it was seen:
   onlooker ask talk.mp4 "When did the slides end?" --evidence seen/ \\
     --model Qwen/Qwen3-VL-2B-Instruct --dtype bfloat16
+
+\b
+Keep the memory: watch now, go on later, ask without the video (see also: onlooker memory --help):
+  onlooker ask talk.mp4 --memory talk.memory
+  onlooker ask --memory talk.memory "What was on the first slide?"
 
 TIME is in seconds (90), a clock time (1:30, 1:02:00) or a length (1h2m).
 """
@@ -52,8 +58,14 @@ def read_time(text: str) -> int:
 
 
 def ask(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The video file.")],
-    questions: Annotated[list[str], typer.Argument(metavar="QUESTION", help="What to ask.")],
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="The video file.", show_default=False)] = None,
+    questions: Annotated[
+        list[str] | None, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
+    ] = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep what is seen in this folder, and go on there the next time."),
+    ] = None,
     at: Annotated[
         list[int] | None, typer.Option(parser=read_time, metavar="TIME", help="Ask at this time; may be repeated.")
     ] = None,
@@ -62,7 +74,13 @@ def ask(
     ] = None,
     to: Annotated[int | None, typer.Option(parser=read_time, metavar="TIME", help="Watch until here.")] = None,
     fps: Annotated[float, typer.Option(min=0.0, max=1000.0, help="Frames a second to look at; 0 for all.")] = 2.0,
-    model: MODEL = "pocket",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model: pocket, a folder, or a hub id (onlooker models list) [default: pocket, or the memory's]",
+            show_default=False,
+        ),
+    ] = None,
     device: DEVICE = "auto",
     dtype: DTYPE = "auto",
     revision: REVISION = None,
@@ -76,7 +94,15 @@ def ask(
     memory_tokens: Annotated[
         int | None, typer.Option(min=0, help="Most remembered tokens that an answer reads [default: 16 frames' worth].")
     ] = None,
-    memory_mib: Annotated[int, typer.Option(min=1, help="Most MiB that the past may take.")] = 2048,
+    memory_mib: Annotated[int, typer.Option(min=1, help="Most MiB of RAM that the past may take.")] = 2048,
+    disk_mib: Annotated[int, typer.Option(min=64, help="Most MiB that --memory may take on disk.")] = 65_536,
+    codec: Annotated[
+        Literal["raw", "raw16", "int8", "int4", "int2", "auto"],
+        typer.Option(help="How keys and values are kept; auto takes the fewest bits, once calibrated."),
+    ] = "int4",
+    keep: Annotated[
+        int | None, typer.Option(parser=read_time, metavar="TIME", help="Forget what is older [default: what fits].")
+    ] = None,
     prune: Annotated[
         str, typer.Option(metavar="RECIPE", help="Which tokens to keep: novelty, uniform, random or none.")
     ] = "novelty",
@@ -88,7 +114,14 @@ def ask(
         Literal["contiguous", "capped", "kept"],
         typer.Option(help="What becomes of the positions of what was left out between recalled blocks."),
     ] = "contiguous",
-    frame_tokens: MOST_OF_A_FRAME = FRAME_TOKENS,
+    frame_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Most visual tokens of a frame, where the model leaves the choice [default: {FRAME_TOKENS}].",
+            show_default=False,
+        ),
+    ] = None,
     verbose: Annotated[
         int,
         typer.Option(
@@ -101,18 +134,26 @@ def ask(
     from ..settings import Settings
 
     moments = check_times(at or [], start or 0, to)
-    if not all(question.strip() for question in questions):
-        raise SettingsError("a question is empty; ask something, such as 'what is on the screen now?'")
+    asked = questions or []
+    if memory is not None and source is not None and not is_source(source):
+        asked, source = [source, *asked], None
+    check_words(source, asked, memory)
+    if source is None and (at or start or to):
+        raise SettingsError("--at, --from and --to are about watching, and no video is given; name one")
     settings = Settings(
         recipe=prune,
         prune_rate=prune_rate,
         memory_tokens=memory_tokens,
         archive_bytes=memory_mib << 20,
+        disk_bytes=disk_mib << 20,
+        codec=codec,
+        keep_s=None if keep is None else keep / 1e6,
         gate=gate,
         positions=positions,
     )
     folder = None if evidence is None else EvidenceFolder(evidence)
-    if model == "pocket" and not quiet:
+    choice = choose_model(model, device, dtype, revision, offline, frame_tokens, memory)
+    if choice.name == "pocket" and not quiet:
         typer.echo(POCKET_HINT, err=True)
     with Interruption() as interruption:
         from .asking import Request, run
@@ -120,12 +161,13 @@ def ask(
         run(
             Request(
                 source=source,
-                questions=tuple(questions),
+                questions=tuple(asked),
                 moments_us=moments,
                 start_us=start or 0,
                 end_us=to,
                 fps=fps or None,
-                model=ModelChoice(model, device, dtype, revision, offline, frame_tokens),
+                model=choice,
+                memory=memory,
                 max_tokens=max_tokens,
                 temperature=temperature,
                 as_json=as_json,
@@ -136,6 +178,55 @@ def ask(
             folder,
             interruption,
         )
+
+
+def is_source(word: str) -> bool:
+    """Say whether a word names a video rather than asks something: a file that is there, an address, or a file name."""
+    if not word.strip():
+        return False
+    try:
+        there = Path(word).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown user's home, a null byte
+        there = False
+    return there or re.search(r"^\w[\w+.-]+:/|\.\w{2,5}$", word) is not None or len(word.split()) == 1
+
+
+def check_words(source: str | None, questions: list[str], memory: Path | None) -> None:
+    """Raise SettingsError unless there is something to watch or to ask, and no question is empty."""
+    if source is None and memory is None:
+        raise SettingsError("no video is given; name a file and a question, or a --memory to ask: onlooker ask --help")
+    if not questions and (memory is None or source is None):
+        raise SettingsError("no question is given; ask something, such as 'what is on the screen now?'")
+    if not all(question.strip() for question in questions):
+        raise SettingsError("a question is empty; ask something, such as 'what is on the screen now?'")
+
+
+def choose_model(
+    name: str | None,
+    device: str,
+    dtype: str,
+    revision: str | None,
+    offline: bool,
+    frame_tokens: int | None,
+    memory: Path | None,
+) -> ModelChoice:
+    """Choose the model as it was asked for, and where nothing was, as it was when the memory was made."""
+    if memory is not None and name is None:
+        from ..memory.folder import is_memory, open_owner
+
+        if is_memory(memory):
+            owner = open_owner(memory)
+            kept = str(owner.layout.dtype).removeprefix("torch.")
+            return ModelChoice(
+                owner.model,
+                device,
+                kept if dtype == "auto" else dtype,
+                revision or owner.revision,
+                offline,
+                owner.frame_tokens or FRAME_TOKENS if frame_tokens is None else frame_tokens,
+            )
+    tokens = FRAME_TOKENS if frame_tokens is None else frame_tokens
+    return ModelChoice(name or "pocket", device, dtype, revision, offline, tokens)
 
 
 def check_times(at: list[int], start_us: int, end_us: int | None) -> tuple[int, ...]:

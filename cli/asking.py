@@ -3,12 +3,14 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ..answer import Answer
+from ..errors import SettingsError
 from ..memory.time_phrases import format_clock
 from ..model import Model
 from ..models.backbone import Sampling
@@ -18,7 +20,7 @@ from ..models.machine import device_room
 from ..models.tokens import VisualTokens
 from ..settings import Settings
 from ..stream.session import Session
-from ..stream.source import SourceInfo, SourceReport, open_source
+from ..stream.source import Source, SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
 from .answers import AnswerWriter, JsonAnswers, PlainAnswers
 from .evidence import EvidenceFolder
@@ -44,9 +46,12 @@ UNCALIBRATED = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Hold what the command line asks for, checked.  fps None looks at every frame."""
+    """Hold what the command line asks for, checked.  fps None looks at every frame.
 
-    source: str
+    source: None to ask a memory alone.  memory: the folder that keeps it.
+    """
+
+    source: str | None
     questions: tuple[str, ...]
     model: ModelChoice
     moments_us: tuple[int, ...] = ()
@@ -58,6 +63,7 @@ class Request:
     as_json: bool = False
     verbose: bool = False
     quiet: bool = False
+    memory: Path | None = None
 
 
 def run(request: Request, settings: Settings, folder: EvidenceFolder | None, interruption: Interruption) -> None:
@@ -65,7 +71,11 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
 
     Raises the errors of open_source, load and Session; KeyboardInterrupt when it is interrupted for good.
     """
-    with own_warnings(), open_source(request.source, request.fps, request.start_us, request.end_us) as source:
+    if request.source is None:
+        recall_only(request, settings, folder)
+        return
+    with own_warnings(), ExitStack() as opened:
+        source = opened.enter_context(open_source(request.source, request.fps, request.start_us, request.end_us))
         model = Model(load(request.model, request.quiet))
         if not (model.backbone.card.retrieval_heads or request.quiet):
             note(UNCALIBRATED.format(model=request.model.name))
@@ -73,9 +83,13 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
             for line in fit_of(model, request, settings, source.info):
                 note(line)
         sampling = Sampling(request.max_tokens, request.temperature)
-        with model.session(settings) as session:
+        with model.session(settings, memory=request.memory) as session:
+            session.belongs_to(source.identity, request.source)
             for question in request.questions:
                 session.check(question)
+            if session.last_us is not None:
+                source.close()
+                source = opened.enter_context(go_on(request, session.last_us))
             last = max(request.moments_us, default=None)
             ends = [time for time in (last, request.end_us, source.info.duration_us) if time is not None]
             progress = None if request.quiet else Progress(sys.stderr, min(ends, default=None))
@@ -106,6 +120,38 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     progress.close(watching.report)
                 for warning in warnings_of(source.name, source.report):
                     note(warning)
+
+
+def go_on(request: Request, last_us: int) -> Source:
+    """Open the source behind what was watched into the memory before.
+
+    Raises SettingsError for a moment that was watched already: what came later is remembered too.
+    """
+    assert request.source is not None
+    early = [moment for moment in request.moments_us if moment < last_us]
+    if early:
+        raise SettingsError(
+            f"--at {format_clock(early[0])} was watched before: {request.memory} remembers all up to "
+            f"{format_clock(last_us)}; ask without --at, such as 'what was there at {format_clock(early[0])}?'"
+        )
+    if not request.quiet:
+        note(f"going on at {format_clock(last_us)}, up to where {request.memory} remembers")
+    return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us)
+
+
+def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | None) -> None:
+    """Answer from a memory in a folder, without a video."""
+    model = Model(load(request.model, request.quiet))
+    sampling = Sampling(request.max_tokens, request.temperature)
+    with model.session(settings, memory=request.memory, read_only=True) as session:
+        for question in request.questions:
+            session.check(question)
+        writer = writer_of(request)
+        try:
+            put(request, session, sampling, writer, folder, session.last_us or 0)
+        finally:
+            if isinstance(writer, PlainAnswers):
+                writer.abandon()
 
 
 def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo) -> list[str]:
@@ -177,7 +223,7 @@ def remarks_on(moment: Moment) -> list[str]:
     if moment.reason == "stopped":
         return [f"stopped at {now}: {action if not moment.fresh else 'answering from what was seen so far'}"]
     if moment.reason == "failed":
-        return [f"the source broke at {now}: {action if not moment.fresh else 'answering from what was seen so far'}"]
+        return [f"watching broke off at {now}: {action if not moment.fresh else 'answering from what was seen so far'}"]
     if moment.reason == "ended" and missed:
         return [f"the stream ended at {now}, before {missed}: {action}"]
     return []

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from . import measure
+from . import measure, measure_memory
 
 app = typer.Typer(
     help="Write synthetic streams with known answers, and measure on them.",
@@ -57,3 +57,6 @@ def theatre(
 app.command("recall", help=measure.RECALL_HELP)(measure.recall)
 app.command("speed", help=measure.SPEED_HELP)(measure.speed)
 app.command("shapes", help=measure.SHAPES_HELP)(measure.shapes)
+app.command("codec", help=measure_memory.CODEC_HELP)(measure_memory.codec)
+app.command("index", help=measure_memory.INDEX_HELP)(measure_memory.index)
+app.command("soak", help=measure_memory.SOAK_HELP)(measure_memory.soak)

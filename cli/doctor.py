@@ -116,7 +116,7 @@ def fit_table(checks: "list[Check]") -> list[str]:
         "",
         *columns(rows, right=(1, 2)),
         "",
-        "Memory is host RAM, at the default settings and 16 bits a number: a still scene .. one that always",
+        "Memory is host RAM, at the default settings (codec int4): a still scene .. one that always",
         f"changes. Its cap, --memory-mib, is {cap} by default; the oldest is forgotten then.",
         "",
     ]

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ModelError, OnlookerError, SettingsError, SourceError
+from ..errors import ModelError, OnlookerError, SettingsError, SourceError, StorageError
 from . import ask, bench, doctor, memory, models
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; arguments are those of the process when None.
 
     An OnlookerError becomes one line on stderr.  Exit codes: 0 done, 2 wrong usage or settings, 3 the source cannot be
-    read, 4 the model cannot be used, 130 interrupted, 1 anything else.
+    read, 4 the model cannot be used, 5 a memory on disk cannot be read or written, 130 interrupted, 1 anything else.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -105,6 +105,8 @@ def exit_code(error: OnlookerError) -> int:
             return 3
         case ModelError():
             return 4
+        case StorageError():
+            return 5
         case _:
             return 1
 

@@ -1,4 +1,4 @@
-"""`onlooker memory`: what belongs to a memory beside the streams: the heads it is searched with."""
+"""`onlooker memory`: looking after memories, and the heads that they are searched with."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -7,13 +7,14 @@ import typer
 
 from ..errors import SettingsError
 from ..settings import FRAME_TOKENS
+from . import memory_files
 from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVISION, ModelChoice, load
 
 if TYPE_CHECKING:
     from ..bench.calibration import Calibration
 
 app = typer.Typer(
-    help="Choose the attention heads that a model's memory is searched with.",
+    help="Look after memories: what they hold, forgetting, copies; and the heads that they are searched with.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -24,6 +25,9 @@ A few attention heads of a model know where things are; memory is searched with 
 measured once for a model: streams with known spans are watched, the keys of all heads are indexed, and up to 8 heads
 are picked that find the needed spans together. Half of the streams pick them, the other half judge them and decide how
 many are kept. Without a calibration a model is searched by its visual features alone.
+
+Then codec auto is fitted: which directions of the model's keys and values matter to answers, and how few bits they
+can be kept in (docs/codecs.md). ask --codec auto uses it.
 
 The choice is kept in your data folder under the fingerprint of the model's weights, in place of an older one, and
 every later command uses it. It is kept only where luck does not explain what the heads find (less than 1 time in 40).
@@ -50,6 +54,14 @@ Remove a file to forget a calibration.
 """
 
 
+app.command("show", help=memory_files.SHOW_HELP)(memory_files.show)
+app.command("forget", help=memory_files.FORGET_HELP)(memory_files.forget)
+app.command("export", help=memory_files.EXPORT_HELP)(memory_files.export)
+app.command("import", help=memory_files.IMPORT_HELP)(memory_files.import_)
+app.command("verify", help=memory_files.VERIFY_HELP)(memory_files.verify)
+app.command("compact", help=memory_files.COMPACT_HELP)(memory_files.compact)
+
+
 @app.command("calibrate", help=CALIBRATE_HELP)
 def calibrate(
     clips: Annotated[
@@ -65,6 +77,9 @@ def calibrate(
     streams: Annotated[int, typer.Option(min=2, max=100, help="How many theatre streams.")] = 4,
     minutes: Annotated[float, typer.Option(min=1.0, max=1000.0, help="Length of each theatre stream.")] = 14.0,
     fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="Frames a second.")] = 2.0,
+    codec_bits: Annotated[
+        float, typer.Option(min=0.0, max=8.0, help="Bits a number of codec auto, on average; 0 leaves it out.")
+    ] = 2.0,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Put the choice into this model folder's onlooker.json instead."),
@@ -78,9 +93,10 @@ def calibrate(
     from ..bench import calibration
     from ..bench.calibration_report import markdown_report, text_report, to_dict
     from ..bench.calibration_streams import clip_material, theatre_material
+    from ..bench.codec_samples import calibrate_on
     from ..bench.output import write_output
     from ..bench.recall_bench import RecallPlan
-    from ..models.calibrations import Calibrations
+    from ..models.calibrations import OWN_TABLES, Calibrations
     from .measure import check_outputs, end_progress, say
 
     check_outputs(report, json_file)
@@ -104,6 +120,14 @@ def calibrate(
         write_output(report, markdown_report(result, command))
     if json_file is not None:
         write_output(json_file, json.dumps(to_dict(result), indent=2) + "\n")
+    if codec_bits:
+        tables = calibrate_on(backbone, material, bits=codec_bits, told=say)
+        end_progress()
+        typer.echo(f"codec auto: {tables.bits:.2f} bits a number, and tables of {tables.nbytes / 1e6:.2f} MB")
+        path = Calibrations(users_folder()).tables_path(backbone.weights) if write is None else write / OWN_TABLES
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tables.save(path)
+        say(f"onlooker: wrote the codec's tables into {path}")
     if not result.sure:
         raise_unsure(result)
     if write is not None:

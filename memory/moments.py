@@ -32,6 +32,16 @@ class Moments:
         """Covariance [dim, dim], normalised by the count; zero before the first vector."""
         return self._scatter / max(self.count, 1)
 
+    def state(self) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+        """Give all that is held: the count, the mean [dim], the scatter [dim, dim]; copies."""
+        return self.count, self._mean.copy(), self._scatter.copy()
+
+    def restore(self, count: int, mean: NDArray[np.float64], scatter: NDArray[np.float64]) -> None:
+        """Take over what state() gave.  Raises ValueError for another width."""
+        if mean.shape != self._mean.shape or scatter.shape != self._scatter.shape or count < 0:
+            raise ValueError(f"moments of {mean.shape} and {scatter.shape} do not fit {self.dim} channels")
+        self.count, self._mean, self._scatter = count, mean.copy(), scatter.copy()
+
     def add(self, vectors: NDArray[np.floating]) -> None:
         """Merge a batch of vectors [n, dim]."""
         batch = np.asarray(vectors, dtype=np.float64)

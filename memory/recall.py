@@ -7,7 +7,7 @@ block is the best over question tokens, the block's score the mean over heads.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -44,22 +44,12 @@ class RecallSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """Name one stretch of stream that was recalled: blocks that follow each other.  score: its best block's z."""
-
-    start_us: int
-    end_us: int
-    score: float
-    block_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Recalled:
     """Hold what a question called up.
 
-    block_ids: in time order.  scores: z of each; minus infinity for a neighbour that was no hit itself.  hits: merged,
-    in time order.  relevance: the best z of any block.  chance: the z that as many normally distributed scores would
-    pass in one question of a hundred; a relevance not above it says that nothing relevant is remembered (a cosine's
+    block_ids: in time order.  scores: z of each; minus infinity for a neighbour that was no hit itself.  relevance: the
+    best z of any block.  chance: the z that as many normally distributed scores would pass in one question of a
+    hundred; a relevance not above it says that nothing relevant is remembered (a cosine's
     z hardly passes sqrt(D), so embeddings of fewer than about 50 dimensions alone never get above it).  likeness: the
     best cosine of a word of the question with a visual token of any block, what a calibrated model's relevance is
     judged by; None where visual features were not asked.  tokens: how many they are together.
@@ -67,11 +57,18 @@ class Recalled:
 
     block_ids: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
-    hits: tuple[Hit, ...] = ()
     relevance: float = 0.0
     chance: float = 0.0
     likeness: float | None = None
     tokens: int = 0
+
+    def only(self, block_ids: Collection[int]) -> "Recalled":
+        """Leave out the blocks that could not be read."""
+        if len(block_ids) == len(self.block_ids):
+            return self
+        kept = [place for place, block_id in enumerate(self.block_ids) if block_id in block_ids]
+        ids = tuple(self.block_ids[place] for place in kept)
+        return replace(self, block_ids=ids, scores=tuple(self.scores[place] for place in kept))
 
 
 class Recall:
@@ -128,7 +125,6 @@ class Recall:
         return Recalled(
             block_ids=tuple(chosen),
             scores=scores,
-            hits=self._hits(chosen, scores),
             relevance=float(sources.max()),
             chance=max(group.chance for group in groups),
             likeness=max((group.likeness_of(ids) for group in groups if group.cosines), default=None),
@@ -177,17 +173,6 @@ class Recall:
             heads.append(_Scores(hits.block_ids, z, floor, hits.scores.max(axis=0)))
             tries = max(tries, trace.index.count(since_us, until_us) * len(vectors))
         return _Source(heads, math.sqrt(2.0 * math.log(tries / _RARE)), cosines) if heads else None
-
-    def _hits(self, chosen: list[int], scores: tuple[float, ...]) -> tuple[Hit, ...]:
-        hits: list[Hit] = []
-        for block_id, score in zip(chosen, scores, strict=True):
-            start, end = self.archive.get(block_id).span_us
-            last = hits[-1] if hits else None
-            if last is not None and last.block_ids[-1] == block_id - 1:
-                hits[-1] = Hit(last.start_us, end, max(last.score, score), (*last.block_ids, block_id))
-            else:
-                hits.append(Hit(start, end, score, (block_id,)))
-        return tuple(hit for hit in hits if hit.score > -math.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,16 +1,17 @@
-"""One shard of a token index: a flat FAISS index and the table of the blocks whose rows it holds."""
+"""One flat shard of a token index: vectors in the order of arrival, searched exactly."""
 
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .faiss_build import one_thread
+from .shard_table import ShardTable, View
 
 Precision = Literal["fp16", "flat"]
 
-_TABLE = np.dtype([("id", "<i8"), ("first", "<i8"), ("rows", "<i8"), ("since", "<i8"), ("until", "<i8"), ("dead", "?")])
 _GROWTH = 16  # a shard's reserve grows by this part of its limit, so little is reserved unused
 
 
@@ -25,10 +26,8 @@ class Shard:
         self._dim = dim
         self._precision: Precision = precision
         self._limit = limit
-        self._table = np.empty(0, dtype=_TABLE)
-        self._blocks = 0
+        self.table = ShardTable()
         self._reserved = 0
-        self._dead_rows = 0
         self._index = self._new_index()
 
     @property
@@ -39,50 +38,41 @@ class Shard:
     @property
     def live_rows(self) -> int:
         """Number of vectors that are not forgotten."""
-        return self.rows - self._dead_rows
+        return self.rows - self.table.dead_rows
 
     @property
     def nbytes(self) -> int:
         """True bytes of codes and table, reserve included."""
-        return self._reserved * int(self._index.code_size) + self._table.nbytes
+        return self._reserved * int(self._index.code_size) + self.table.nbytes
 
-    def add(self, block_id: int, vectors: NDArray[np.float32], span_us: tuple[int, int]) -> None:
-        """Append a block's vectors [n, dim], n >= 1."""
+    def add(
+        self,
+        ids: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        spans_us: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Append blocks: ids [b], counts [b] of 1 or more, spans_us [b, 2], and their vectors [n, dim]."""
         first, count = self.rows, len(vectors)
         if first + count > self._reserved:
             step = max(self._limit // _GROWTH, 1)
-            self._reserve(min(max(first + count, self._reserved + step), max(self._limit, first + count)))
-        if self._blocks == len(self._table):
-            grown = np.empty(self._blocks + max(self._blocks // 4, 16), dtype=_TABLE)
-            grown[: self._blocks] = self._table
-            self._table = grown
+            self._reserve(max(min(-(-(first + count) // step) * step, self._limit), first + count))
         with one_thread(self._faiss):
             self._index.add(vectors)
-        self._table[self._blocks] = (block_id, first, count, *span_us, False)
-        self._blocks += 1
+        self.table.add(ids, counts, spans_us, first)
 
     def forget(self, block_id: int) -> bool:
         """Mark a block's rows as forgotten; say whether the block was here."""
-        table = self._used
-        place = int(np.searchsorted(table["id"], block_id))
-        if place == len(table) or table["id"][place] != block_id or table["dead"][place]:
-            return False
-        table["dead"][place] = True
-        self._dead_rows += int(table["rows"][place])
-        return True
+        return self.table.forget(block_id)
 
     def seal(self) -> None:
         """Give back the reserve: nothing will be added any more."""
-        if self._reserved > self.rows or len(self._table) > self._blocks:
+        if self._reserved > self.rows or self.table.spare:
             self.rewrite()
 
     def rewrite(self) -> None:
         """Copy the rows that are not forgotten into an index of just their size; codes are copied, not re-coded."""
-        table = self._used
-        alive = ~table["dead"]
-        size = int(self._index.code_size)
-        codes = self._faiss.vector_to_array(self._index.codes).reshape(-1, size)
-        kept = codes[np.repeat(alive, table["rows"])]
+        kept = self._live_codes()
         self._index = self._new_index()
         self._reserved = 0
         self._reserve(len(kept))
@@ -90,49 +80,37 @@ class Shard:
         if kept.size:
             self._faiss.memcpy(self._index.codes.data(), self._faiss.swig_ptr(kept), kept.nbytes)
         self._index.ntotal = len(kept)
-        self._table = table[alive]
-        self._table["first"] = np.cumsum(self._table["rows"]) - self._table["rows"]
-        self._blocks = len(self._table)
-        self._dead_rows = 0
+        self.table = self.table.kept()
 
-    def wanted(self, since_us: int | None, until_us: int | None) -> NDArray[np.bool_]:
-        """Say which blocks of the table are not forgotten and meet [since_us, until_us).
+    def vectors(self) -> NDArray[np.float32]:
+        """Decode the vectors that are not forgotten [n, dim], in the order of arrival."""
+        return np.asarray(self._index.sa_decode(self._live_codes()), dtype=np.float32)
 
-        A block without duration counts as its one moment.
-        """
-        table = self._used
-        keep: NDArray[np.bool_] = ~table["dead"]
-        if until_us is not None:
-            keep &= table["since"] < until_us
-        if since_us is not None:
-            keep &= np.maximum(table["until"], table["since"] + 1) > since_us
-        return keep
+    def scan(self, queries: NDArray[np.float32], view: View) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Read all rows in view: scores [r, m] of queries [m, dim], and block ids [r]."""
+        ids = np.repeat(self.table.ids, self.table.counts)
+        scores = self._products(queries)
+        if view.keep is not None:
+            inside = np.repeat(view.keep, self.table.counts)
+            scores, ids = scores[inside], ids[inside]
+        return scores, ids
 
-    def row_counts(self, blocks: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Give the number of rows of each of the chosen blocks."""
-        return np.asarray(self._used["rows"][blocks], dtype=np.int64)
+    def _products(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Not by FAISS' own search: most of its time goes into heaps of hundreds of hits.
+        codes = self._faiss.rev_swig_ptr(self._index.codes.data(), self.rows * int(self._index.code_size))
+        kind = np.float32 if self._precision == "flat" else np.float16
+        vectors = torch.from_numpy(codes.view(kind).reshape(-1, self._dim))
+        turned = np.ascontiguousarray(queries.T)
+        out = np.empty((self.rows, len(queries)), dtype=np.float32)
+        step = max(1, (1 << 17) // self._dim)  # so many decoded rows stay in the core's cache
+        for start in range(0, self.rows, step):
+            np.matmul(vectors[start : start + step].float().numpy(), turned, out=out[start : start + step])
+        return out
 
-    def search(
-        self, queries: NDArray[np.float32], top: int, since_us: int | None, until_us: int | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-        """Find each query's best rows: scores and block ids [m, k], k at most top; None when no row is wanted."""
-        table = self._used
-        keep = self.wanted(since_us, until_us)
-        found = int(table["rows"][keep].sum())
-        if found == 0:
-            return None
-        parameters = None
-        if found < self.rows:
-            bits = np.packbits(np.repeat(keep, table["rows"]), bitorder="little")
-            parameters = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBitmap(bits))
-        with one_thread(self._faiss):
-            scores, rows = self._index.search(queries, min(top, found), params=parameters)
-        places = np.searchsorted(table["first"], rows, side="right") - 1
-        return scores, np.asarray(table["id"][places], dtype=np.int64)
-
-    @property
-    def _used(self) -> NDArray[np.void]:
-        return self._table[: self._blocks]
+    def _live_codes(self) -> NDArray[np.uint8]:
+        codes = self._faiss.vector_to_array(self._index.codes).reshape(-1, int(self._index.code_size))
+        alive = np.repeat(~self.table.used["dead"], self.table.counts)
+        return np.asarray(codes if alive.all() else codes[alive])
 
     def _new_index(self) -> Any:
         faiss = self._faiss

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from ..memory.block import Context, KVLayout
+from ..memory.codecs.tables import CodecTables
 from ..memory.positions import cell_positions, text_positions
 from ..settings import FRAME_TOKENS
 from .backbone import ContextSelector, HeadId, Prefill, Sampling
@@ -58,6 +59,8 @@ class Adapter(ABC):
         whole: Any = model.eval()
         self.name, self.device, self.hidden_size = name, model.device, int(text.hidden_size)
         self.card = ModelCard.read(folder, text.num_hidden_layers, text.num_attention_heads)
+        self.revision, self.frame_tokens = revision, frame_tokens
+        self.codec_tables: CodecTables | None = None
         self._model, self._config, self._tokenizer = whole, config, tokenizer
         self._format = prompt_format(folder, tokenizer, self._placeholder(), self.card.system_prompt, self._published())
         self.preprocessing: PixelScale = self._prepare(folder, frame_tokens)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..memory.block import Context, KVLayout
+from ..memory.codecs.tables import CodecTables
 from .rows import Rows
 from .tokens import VisualTokens
 
@@ -85,15 +86,19 @@ class Backbone(Protocol):
     A backbone keeps no state of any stream: positions, clocks and caches belong to the caller.
 
     card: what the model's own folder says about its prompt, time stamps and retrieval heads.  weights: fingerprint of
-    its config and weights alone (layout.fingerprint has all that made a memory).
+    its config and weights alone (layout.fingerprint has all that made a memory).  revision, frame_tokens: what it was
+    loaded with.  codec_tables: what codec `auto` was calibrated to, None where it was not.
     """
 
     name: str
+    revision: str | None
+    frame_tokens: int
     weights: str
     layout: KVLayout
     hidden_size: int
     device: torch.device
     card: "ModelCard"
+    codec_tables: CodecTables | None
 
     def grid_of(self, height: int, width: int) -> tuple[int, int]:
         """Say how many (h, w) cells a frame of this height and width in pixels has: its visual tokens."""

@@ -1,7 +1,8 @@
 """Calibrations: which retrieval heads a model was found to have, kept for the user beside no model's own files.
 
-One JSON file a model in the user's data folder, named by the fingerprint of its weights: number type, time stamps and
-frame size change what is stored of a stream, but not which heads know where things are.
+Beside them are the tables of codec `auto`.  One JSON file a model in the user's data folder, named by the fingerprint of
+its weights: number type, time stamps and frame size change what is stored of a stream, but not which heads know where
+things are.
 """
 
 import json
@@ -11,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError, OnlookerError
+from ..memory.codecs.tables import CodecTables
 from .backbone import HeadId
+
+OWN_TABLES = Path("codec") / "tables.safetensors"
+"""Where a model's own folder has its codec tables: not beside the weights, whose fingerprint they would change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,22 @@ class Calibrations:
                 f"the calibration {path} is of other weights ({kept.weights}); remove it and calibrate again"
             )
         return kept
+
+    def tables_path(self, weights: str) -> Path:
+        """Name the file of a model's codec tables, whether there is one or not."""
+        return self.folder / f"{weights}.codec.safetensors"
+
+    def tables(self, weights: str) -> CodecTables | None:
+        """Read a model's codec tables by its weights' fingerprint; None where there are none.
+
+        Raises SettingsError as CodecTables.load does.
+        """
+        path = self.tables_path(weights)
+        try:
+            there = path.is_file()
+        except OSError:
+            return None
+        return CodecTables.load(path) if there else None
 
     def all(self) -> tuple[StoredCalibration, ...]:
         """Read every calibration, by the models' names.  Raises ModelError as find() does."""

@@ -11,8 +11,11 @@ from ..settings import FRAME_TOKENS, Settings
 if TYPE_CHECKING:
     from ..memory.block import KVLayout
 
-_ROW_BYTES = 36  # a token's position on up to three axes (int64) and its coordinates (3 of int32)
-_BLOCK_BYTES = 2_560 + 6_000  # a keyframe's Python objects (memory.archive.ENTRY_BYTES) and its thumbnail, about
+_PICTURE_BYTES = 6_000  # a keyframe's thumbnail, about
+_BLOCK_BYTES = 130  # a keyframe's row in tables with their reserve, and its share of its group's objects
+_ROW_BYTES = 1  # a token's position and coordinates, packed, about
+_BITS = {"raw16": 16.0, "int8": 8.0, "int4": 4.0, "int2": 2.0, "auto": 2.0}  # of codecs; raw: the model's own
+_COLUMN_BYTES = 3  # that int8, int4 and int2 keep for every channel of a group (docs/codecs.md)
 _DEFAULT_FPS = 2.0
 
 
@@ -62,13 +65,14 @@ class CacheShape:
 class Fit:
     """Say what a memory takes.
 
-    token_bytes: keys and values of a token.  frame_tokens: kept of a keyframe, time stamp included.  frame_bytes: all
-    that the archive keeps of a keyframe; pruning may leave less.  fixed_bytes: what recall needs before the first
-    keyframe.  still_bytes_h: an hour of a scene in which nothing moves.  busy_bytes_h: an hour in which every frame
+    token_bytes: keys and values of a token as the model makes them.  bits: a number of them as it is kept.
+    frame_tokens: kept of a keyframe, time stamp included.  frame_bytes: all that the archive keeps of a keyframe;
+    pruning may leave less.  fixed_bytes: what recall needs before the first keyframe.  still_bytes_h: an hour of a scene in which nothing moves.  busy_bytes_h: an hour in which every frame
     shows something new.  cap_bytes: what the archive may take.
     """
 
     token_bytes: int
+    bits: float
     frame_tokens: int
     frame_bytes: int
     fixed_bytes: int
@@ -109,13 +113,20 @@ def fit(
     tokens = kept + stamp_tokens
     # Recall indexes the visual features and the keys of the calibrated heads, both in fp16.
     indexed_bytes = 2 * (kept * shape.hidden_size + tokens * key_heads * shape.head_dim)
-    frame_bytes = tokens * (token_bytes + _ROW_BYTES) + indexed_bytes + _BLOCK_BYTES
+    numbers = 2 * shape.layers * shape.kv_heads * shape.head_dim
+    bits = _BITS.get(settings.codec, 8.0 * number_bytes)
+    if settings.codec.startswith("int"):  # for all tokens of a chunk together
+        bits += 8.0 * _COLUMN_BYTES / (settings.chunk_frames * tokens)
+    coded_bytes = round(tokens * (numbers * bits / 8 + _ROW_BYTES))
+    picture_bytes = _PICTURE_BYTES if settings.thumbnail_px else 0
+    frame_bytes = coded_bytes + indexed_bytes + picture_bytes + _BLOCK_BYTES
     # Running means and covariances, in fp64.
     fixed_bytes = 8 * sum(width * (width + 1) for width in (shape.hidden_size, *[shape.head_dim] * key_heads))
     busy = fps * 3600.0
     still = busy if settings.keyframes == "all" else min(3600.0 / settings.heartbeat_s, busy)
     return Fit(
         token_bytes=token_bytes,
+        bits=bits,
         frame_tokens=tokens,
         frame_bytes=frame_bytes,
         fixed_bytes=fixed_bytes,
@@ -128,8 +139,8 @@ def fit(
 def describe(found: Fit) -> str:
     """Write in one line what the memory grows by, and how long its cap will hold."""
     return (
-        f"memory: {bytes_text(found.token_bytes)} of keys and values a token, up to {bytes_text(found.frame_bytes)} "
-        f"a keyframe; {bytes_text(found.still_bytes_h)} (a still scene) to {bytes_text(found.busy_bytes_h)} (one that "
+        f"memory: {bytes_text(found.token_bytes)} of keys and values a token, kept at {found.bits:.1f} bits a number, "
+        f"up to {bytes_text(found.frame_bytes)} a keyframe; {bytes_text(found.still_bytes_h)} (a still scene) to {bytes_text(found.busy_bytes_h)} (one that "
         f"always changes) an hour; {bytes_text(found.cap_bytes)} hold {hours_text(found.still_h)} to "
         f"{hours_text(found.busy_h)}"
     )

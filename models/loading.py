@@ -14,11 +14,12 @@ from transformers.utils import is_accelerate_available
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
+from ..memory.codecs.tables import CodecTables
 from ..settings import FRAME_TOKENS
 from .attention import register_attention
 from .backbone import Backbone
 from .cache import lacking, local_folder
-from .calibrations import Calibrations, default_folder
+from .calibrations import OWN_TABLES, Calibrations, default_folder
 from .fit import bytes_text, weights_numbers
 from .hub import Access, fetch_settings, fetch_weights, plan
 from .llava_onevision import LlavaOnevisionBackbone
@@ -95,10 +96,17 @@ def load_backbone(
     if lost:
         raise ModelError(f"{folder} lacks {len(lost)} weights, such as {lost[0]}; fetch the model again")
     backbone = adapter(name, model, tokenizer, folder, folder.name if local is None else None, frame_tokens)
-    calibrations = default_folder()
-    kept = None if calibrations is None else Calibrations(calibrations).find(backbone.weights)
+    users = default_folder()
+    calibrations = None if users is None else Calibrations(users)
+    kept = None if calibrations is None else calibrations.find(backbone.weights)
     if kept is not None:
         backbone.use(kept)
+    tables = None if calibrations is None else calibrations.tables(backbone.weights)
+    if tables is None and (folder / OWN_TABLES).is_file():
+        tables = CodecTables.load(folder / OWN_TABLES)
+    if tables is not None:
+        tables.check(backbone.layout)
+        backbone.codec_tables = tables
     return backbone
 
 

@@ -19,7 +19,7 @@ from ..memory.block import KVBlock
 from ..memory.recall import Recalled, RecallSettings
 from ..memory.traces import Trace, unit
 from ..models.backbone import HeadId
-from .ingest import Seen
+from .seen import Seen
 
 MOST_EVIDENCE = 4
 # A stretch is shown as evidence when its score comes this near to the best one's.
@@ -131,7 +131,7 @@ def find_evidence(
     if remembered:
         for block_id, score in zip(recalled.block_ids, recalled.scores, strict=True):
             if score > -math.inf:  # else a neighbour, read for the story around a hit
-                start_us, end_us = archive.get(block_id).span_us
+                start_us, end_us = archive.span_of(block_id)
                 shots.append((block_id, Evidence(start_us, end_us, score, "recalled", archive.thumbnail(block_id))))
     if recent is not None and scores is not None:
         relevant = scores.best > chance

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ from .source import SourceInfo, SourceReport
 AHEAD_FRAMES = 64
 AHEAD_BYTES = 256 << 20
 """Bounds of what is decoded ahead: 256 MiB are two frames of 8K or 64 of full HD."""
+
+_IDENTITY_BYTES = 1 << 16
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class FileSource:
     fps: at most so many frames a second, chosen by time stamps (FrameSampler).  start_us, end_us: the range.
     ahead_frames, ahead_bytes: how much may be decoded before it is asked for.  decord, which is the faster decoder,
     decodes ahead without a bound of its own, and so reads only files that fit in ahead_bytes whole; OpenCV the others.
+    after_us: time of the last frame of the range that was delivered before, by another source: only what came after it
+    is, and there may be nothing.
 
     The file is opened, and its first wanted frame decoded, at once, so that a bad file is reported here:
     raises SourceError naming the file and the remedy, SettingsError for a bad rate or range, and InstallationError.
@@ -61,15 +66,18 @@ class FileSource:
         end_us: int | None = None,
         ahead_frames: int = AHEAD_FRAMES,
         ahead_bytes: int = AHEAD_BYTES,
+        after_us: int | None = None,
     ) -> None:
         if ahead_frames < 1 or ahead_bytes < 1:
             raise SettingsError(
                 f"decoding ahead needs room: {ahead_frames} frames, {ahead_bytes} bytes; give 1 or more"
             )
-        sampler = FrameSampler(fps, start_us, end_us)
+        sampler = FrameSampler(fps, start_us, end_us, after_us)
         self._name = str(path)
         location, container = _check(Path(path))
-        decoder = FileDecoder(location, container, start_us, ahead_bytes)
+        begin_us = start_us if after_us is None else max(start_us, after_us)
+        decoder = FileDecoder(location, container, begin_us, ahead_bytes)
+        self._identity = _identity(location)
         self._progress = _Progress(decoder=decoder.label)
         self._delivered = 0
         self._started = False
@@ -88,6 +96,9 @@ class FileSource:
         except BaseException:
             self.close()
             raise
+        if first is None and after_us is not None:
+            self._info = SourceInfo("file", 0, 0, decoder.duration_us)
+            return
         if first is None:
             error = self._nothing(start_us)
             self.close()
@@ -107,6 +118,11 @@ class FileSource:
     def name(self) -> str:
         """The path as it was given."""
         return self._name
+
+    @property
+    def identity(self) -> str:
+        """What tells this file from others, wherever it lies and if it grows: a hash of how it begins."""
+        return self._identity
 
     @property
     def info(self) -> SourceInfo:
@@ -204,6 +220,11 @@ def _deliver(
             name,
             progress.last_us / 1e6,
         )
+
+
+def _identity(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"file:{blake2b(file.read(_IDENTITY_BYTES), digest_size=16).hexdigest()}"
 
 
 def _check(path: Path) -> tuple[Path, Container]:

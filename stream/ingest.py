@@ -5,14 +5,12 @@ A keyframe's block is complete when the next keyframe comes, because only then i
 over, and a question in between changes nothing that is stored.
 """
 
+import json
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import SettingsError
@@ -21,43 +19,20 @@ from ..memory.archive import Archive
 from ..memory.block import KVBlock
 from ..memory.context import assemble
 from ..memory.positions import clock_extent, clock_place, text_positions
-from ..memory.traces import Traces
 from ..memory.window import Window
 from ..models.backbone import Backbone, HeadId
 from ..models.rows import Rows, lay, no_cells
 from ..models.tokens import VisualTokens
 from ..pruning import Recipe, State, build_recipe
 from ..settings import Settings
+from .checkpoint import Checkpoint
+from .holding import archive_of
 from .keyframes import GateSettings, KeyframeGate
+from .seen import Seen, alone, thumbnail, within
 
 SINK = RECENT = -1  # ids of parts of a context that are no block of the archive
+STREAM = "stream"  # the note that says what a stream's first frame settled
 STAMP_TOKENS = 24  # room in the window for each keyframe's time stamp and markers, of clocks since 1970 too
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Hold a keyframe's whole visual tokens, for reading it again when it is recent.
-
-    block_id: its block's number, whether that is stored yet or not.  place: where its block starts (KVBlock.place);
-    for one not stored yet, where the first of those starts.  end_us: time of the next keyframe; None while there is
-    none.
-    """
-
-    block_id: int
-    tokens: VisualTokens
-    thumbnail: bytes
-    place: int
-    end_us: int | None = None
-
-    @property
-    def time_us(self) -> int:
-        """Time of the keyframe."""
-        return self.tokens.times_us[0]
-
-    @property
-    def features(self) -> Tensor:
-        """Its visual features [cells, D]."""
-        return self.tokens.features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +62,16 @@ class IngestReport:
 
 
 class Ingest:
-    """Take frames of one stream in, in order of time.  Not safe for use by several threads at once."""
+    """Take frames of one stream in, in order of time.  Not safe for use by several threads at once.
 
-    def __init__(self, backbone: Backbone, settings: Settings, heads: tuple[HeadId, ...]) -> None:
+    archive: where blocks go, by default an empty one in host memory.
+    """
+
+    def __init__(
+        self, backbone: Backbone, settings: Settings, heads: tuple[HeadId, ...], archive: Archive | None = None
+    ) -> None:
         self.backbone, self.settings = backbone, settings
-        layout = backbone.layout
-        self.archive = Archive(settings.archive_bytes, Traces(layout, heads, backbone.hidden_size))
+        self.archive = archive_of(backbone, settings, heads) if archive is None else archive
         self.window = Window(0, 0)  # until the first frame shows how large one is
         self._grid: tuple[int, int] | None = None
         self._gate = KeyframeGate(GateSettings(heartbeat_us=round(settings.heartbeat_s * 1e6)))
@@ -118,13 +97,14 @@ class Ingest:
         When this fails or is interrupted, the frame was not taken in and the next one can be.
         """
         if self._grid is None:
-            self._open(*frame.image.shape[:2])
+            self._settle(self.backbone.grid_of(*frame.image.shape[:2]))
         if not self._frames:
             self.start_us = frame.time_us
+            self._tell()
         before = self._gate.state
         kept = self.settings.keyframes == "all" or self._gate.decide(frame).kept
         if kept:
-            if len(self._pending) == self.settings.chunk_frames:
+            if len(self._pending) >= self.settings.chunk_frames:
                 try:
                     self._keep(self._chunk(frame.time_us))
                 except BaseException:
@@ -172,8 +152,7 @@ class Ingest:
         times_us = [frame.time_us for frame in frames]
         tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
         return [
-            Seen(RECENT, _alone(tokens, number), b"", self._place_of(time_us))
-            for number, time_us in enumerate(times_us)
+            Seen(RECENT, alone(tokens, number), b"", self._place_of(time_us)) for number, time_us in enumerate(times_us)
         ]
 
     def length(self, item: Seen) -> int:
@@ -192,9 +171,101 @@ class Ingest:
         """Visual tokens of a whole frame; 0 before the first one."""
         return 0 if self._grid is None else self._grid[0] * self._grid[1]
 
-    def _open(self, height: int, width: int) -> None:
+    def forget(self, since_us: int | None, until_us: int | None) -> int:
+        """Forget every keyframe that was the newest one at some time in [since_us, until_us); say how many.
+
+        Keyframes that wait go whole, as do those of the window: what comes next is prefilled without them.
+        """
+        gone = set(self.archive.forget(since_us, until_us))
+        ends = [*(frame.time_us for frame in self._pending[1:]), self.now_us + 1]
+        waiting = list(zip(self._pending, ends, strict=True)) if self._pending else []
+        self._pending = [frame for frame, end_us in waiting if not within(frame.time_us, end_us, since_us, until_us)]
+        count = len(gone) + len(waiting) - len(self._pending)
+        # By their times: a cap may have taken their blocks before, and they would outlive them here.
+        window = [block for block in self.window.blocks if not within(*block.span_us, since_us, until_us)]
+        self.window = Window(self.window.max_blocks, self.window.max_tokens)
+        self.window.push(window)
+        encoded = [item for item in self._encoded if not within(item.time_us, _end_of(item), since_us, until_us)]
+        self._encoded = deque(encoded, self._encoded.maxlen)
+        self._aside = None
+        # Both hold pictures, or cells, of frames that may have gone; the next frame is a keyframe, and kept whole.
+        self._state, self._gate.state = State(), None
+        return count
+
+    def freeze(self) -> Checkpoint:
+        """Write down all that a restored archive lacks to go on as if nothing had been."""
+        point = Checkpoint()
+        point.facts.update(
+            {
+                "grid": self._grid,
+                "counts": [self._frames, self._keyframes, self._cells, self._tokens, self._place],
+                "clock": [self.now_us, self.start_us],
+                "recipe": [self.settings.recipe, self.settings.prune_rate],
+                "window": len(self.window),
+                "pending": len(self._pending),
+                "encoded": [[item.block_id, item.place, item.end_us] for item in self._encoded],
+            }
+        )
+        point.put_gate(self._gate.state)
+        point.put_pruning(self._state)
+        for number, block in enumerate(self.window.blocks):
+            point.put_block(f"window/{number}", block)
+        for number, frame in enumerate(self._pending):
+            point.put_frame(f"pending/{number}", frame)
+        for number, item in enumerate(self._encoded):
+            point.put_tokens(f"encoded/{number}", item.tokens)
+            point.put_bytes(f"encoded/{number}/thumbnail", item.thumbnail)
+        self.archive.freeze(point.facts, point.tensors)
+        return point
+
+    def thaw(self, point: Checkpoint) -> None:
+        """Go on where a checkpoint of the archive that is loaded here was taken."""
+        facts, device = point.facts, self.backbone.device
+        if facts["grid"] is not None:
+            self._settle((facts["grid"][0], facts["grid"][1]))
+        self._frames, self._keyframes, self._cells, self._tokens, self._place = facts["counts"]
+        self.now_us, self.start_us = facts["clock"]
+        self._gate.state = point.gate()
+        if facts["recipe"] == [self.settings.recipe, self.settings.prune_rate]:
+            self._state = point.pruning(device)
+        self.window.push(point.block(f"window/{number}", device) for number in range(facts["window"]))
+        self._pending = [point.frame(f"pending/{number}") for number in range(facts["pending"])]
+        self._aside = None
+        for number, (block_id, place, end_us) in enumerate(facts["encoded"]):
+            tokens = point.tokens(f"encoded/{number}", device)
+            self._encoded.append(Seen(block_id, tokens, point.bytes(f"encoded/{number}/thumbnail"), place, end_us))
+        self.archive.thaw(facts, point.tensors)
+
+    def pick_up(self) -> None:
+        """Go on behind the newest block of the archive that is loaded here, where there is no checkpoint of it.
+
+        What was at hand besides is lost: keyframes that waited, and what gate and pruning remembered.  The window is
+        made of stored blocks.
+        """
+        told = self.archive.store.noted(STREAM)
+        if told is None:
+            return
+        facts = json.loads(told)
+        self.start_us = self.now_us = facts["start_us"]
+        self._settle((facts["grid"][0], facts["grid"][1]))
+        last = self.archive.last
+        if last is None:
+            return
+        self._frames = self._keyframes = last.block_id + 1
+        self._tokens = self.archive.stats().tokens
+        self._cells = self._keyframes * self.cells
+        self._place, self.now_us = last.next_place, last.end_us - 1  # the frame that ended it was not stored
+        newest = self.archive.block_ids[-self.settings.window_frames :] if self.settings.window_frames else ()
+        self.window.push(self.archive.read(newest, self.backbone.device))
+
+    def _tell(self) -> None:
+        """Note with the archive what pick_up() needs."""
+        facts = {"start_us": self.start_us, "grid": self._grid}
+        self.archive.store.note(STREAM, json.dumps(facts).encode())
+
+    def _settle(self, grid: tuple[int, int]) -> None:
         """Settle what depends on the size of a frame.  Frames of other sizes are brought to the grid of the first."""
-        self._grid = self.backbone.grid_of(height, width)
+        self._grid = grid
         self._recipe = self._recipe_for(self._grid)
         most = self.settings.window_frames
         self.window = Window(most, most * (self.cells + STAMP_TOKENS))
@@ -217,7 +288,7 @@ class Ingest:
         for number, (frame, end_us) in enumerate(zip(frames, [*times_us[1:], next_us], strict=True)):
             picture = thumbnail(frame.image, self.settings.thumbnail_px)
             place = self._place_of(frame.time_us)
-            seen.append(Seen(first + number, _alone(tokens, number), picture, place, end_us))
+            seen.append(Seen(first + number, alone(tokens, number), picture, place, end_us))
         return tokens, seen
 
     def _chunk(self, next_us: int) -> _Chunk:
@@ -257,13 +328,12 @@ class Ingest:
     def _keep(self, chunk: _Chunk) -> None:
         """Hand a chunk to the window and the archive, in place of the frames that waited.
 
-        Blocks that an interrupted call stored already are not stored twice.
+        What an interrupted call stored already is not stored twice.
         """
         stored = self.archive.last_id
-        for block, part, item in zip(chunk.blocks, chunk.parts, chunk.seen, strict=True):
-            if stored is not None and block.block_id <= stored:
-                continue
-            self.archive.append(block, part.features, item.thumbnail)
+        if stored is None or stored < chunk.blocks[-1].block_id:
+            pictures = [item.thumbnail for item in chunk.seen]
+            self.archive.extend(chunk.blocks, [part.features for part in chunk.parts], pictures)
         self.window.push(chunk.blocks)
         self._encoded.extend(chunk.seen)
         self._state, self._place = chunk.state, chunk.place
@@ -293,19 +363,6 @@ class Ingest:
         return KVBlock(SINK, keys, values, positions, count, coords, (0, 0))
 
 
-def _alone(tokens: VisualTokens, number: int) -> VisualTokens:
-    """Cut a frame out of several, sharing no memory with them: a view would keep all of them alive."""
-    one = tokens.frame(number)
-    return replace(one, features=one.features.clone(), extras={name: p.clone() for name, p in one.extras.items()})
-
-
-def thumbnail(image: NDArray[np.uint8], longer_px: int) -> bytes:
-    """Shrink a picture to JPEG bytes; longer_px 0 gives none."""
-    if longer_px == 0:
-        return b""
-    height, width = image.shape[:2]
-    scale = min(1.0, longer_px / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if size != (width, height) else image
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return bytes(data.tobytes()) if done else b""
+def _end_of(item: Seen) -> int:
+    """Give the time of the keyframe after one; of the newest one, only its own moment is known."""
+    return item.time_us + 1 if item.end_us is None else item.end_us

@@ -18,7 +18,8 @@ from ..memory.positions import text_positions
 from ..memory.recall import Recall, Recalled, RecallSettings
 from ..models.backbone import HeadId
 from .evidence import Question, Recent, RecentScores, find_evidence, find_likeness, newest, score_recent
-from .ingest import Ingest, Seen
+from .ingest import Ingest
+from .seen import Seen, within
 
 RECALL_FRAMES = 16
 HIT_FRAMES = 8  # hits asked of an index for each query, in whole frames' tokens; four times as many find no more
@@ -76,6 +77,10 @@ class Reader:
         set_to = self.ingest.settings.memory_tokens
         return RECALL_FRAMES * self.ingest.cells if set_to is None else set_to
 
+    def refresh(self) -> None:
+        """Forget what an earlier question left."""
+        self._recent = None
+
     def read(self, question: str, since_us: int | None = None, until_us: int | None = None) -> Reading:
         """Choose and assemble the context of a question.
 
@@ -103,7 +108,8 @@ class Reader:
                 asked = Question(rows, words, done.queries)
             clock.append(time.perf_counter())
             recalled, scores = self._search(asked, recent, since_us, until_us)
-        blocks = [ingest.archive.get(block_id) for block_id in recalled.block_ids]
+        blocks = ingest.archive.read(recalled.block_ids, backbone.device)
+        recalled = recalled.only({block.block_id for block in blocks})
         parts = [ingest.sink, *blocks, *near]
         context = assemble(backbone.layout, parts, device=backbone.device, gaps=ingest.settings.positions)
         if history:
@@ -172,4 +178,4 @@ def check_question(rows: Tensor, words: Tensor) -> None:
 def _meets(item: Seen, now_us: int, since_us: int | None, until_us: int | None) -> bool:
     """Say whether a keyframe was the newest one at some time in [since_us, until_us)."""
     end_us = now_us + 1 if item.end_us is None else item.end_us
-    return (since_us is None or end_us > since_us) and (until_us is None or item.time_us < until_us)
+    return within(item.time_us, end_us, since_us, until_us)

@@ -17,12 +17,19 @@ class FrameSampler:
 
     With a rate, ticks lie at start_us + k / fps, and the first frame at or after each tick is taken; one frame may
     serve several ticks that lie in a gap. Nothing depends on a frame's number or on anything that comes later.
+    after_us: time of the last frame that was taken before: what comes next is what would have come next then.
     Raises SettingsError for a rate or a range outside its limits.
     """
 
-    __slots__ = ("_due_us", "_period_us", "end_us", "start_us")
+    __slots__ = ("_after_us", "_due_us", "_period_us", "end_us", "start_us")
 
-    def __init__(self, fps: float | None = None, start_us: int = 0, end_us: int | None = None) -> None:
+    def __init__(
+        self,
+        fps: float | None = None,
+        start_us: int = 0,
+        end_us: int | None = None,
+        after_us: int | None = None,
+    ) -> None:
         if fps is not None and not 0.0 < fps <= MOST_FPS:
             raise SettingsError(f"fps is {fps}; give more than 0 and at most {MOST_FPS:g}, or nothing for every frame")
         if start_us < 0:
@@ -33,18 +40,26 @@ class FrameSampler:
         self.end_us = end_us
         self._period_us = None if fps is None else 1_000_000 / Fraction(str(fps))
         self._due_us = start_us - SLACK_US
+        self._after_us = start_us - 1 if after_us is None else after_us
+        if after_us is not None and after_us >= start_us:
+            self._count(after_us)
 
     def wants(self, time_us: int) -> bool:
         """Say whether the frame at time_us is taken, and count it as taken if so."""
-        if time_us < self.start_us or self.is_over(time_us):
+        if time_us < self.start_us or time_us <= self._after_us or self.is_over(time_us):
             return False
         if self._period_us is None:
             return True
         if time_us < self._due_us:
             return False
-        ticks = math.floor((time_us + SLACK_US - self.start_us) / self._period_us) + 1
-        self._due_us = self.start_us + math.ceil(ticks * self._period_us) - SLACK_US
+        self._count(time_us)
         return True
+
+    def _count(self, time_us: int) -> None:
+        """Move the next tick behind a frame that is taken."""
+        if self._period_us is not None:
+            ticks = math.floor((time_us + SLACK_US - self.start_us) / self._period_us) + 1
+            self._due_us = self.start_us + math.ceil(ticks * self._period_us) - SLACK_US
 
     def is_over(self, time_us: int) -> bool:
         """Say whether time_us lies behind the range, so that no later frame can be wanted."""

@@ -1,24 +1,32 @@
 """A session: one stream's memory, fed with frames and asked questions, from any threads."""
 
 import itertools
+import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from numpy.typing import ArrayLike
 
 from ..answer import Answer
-from ..errors import SettingsError, SourceError
+from ..errors import SettingsError, SourceError, StorageError
 from ..frame import Frame
-from ..memory.archive import ArchiveStats, Forgotten
+from ..memory.archive import ArchiveStats
+from ..memory.forgotten import Forgotten
+from ..memory.log_store import CHECKPOINT, LogStore
 from ..models.backbone import Backbone, HeadId, Sampling
 from ..settings import Settings
 from .answering import AnswerStream
+from .checkpoint import Checkpoint
+from .holding import archive_of, open_memory
 from .ingest import Ingest, IngestReport
 from .reading import Reader, check_question
 from .turns import Turns
 
+SOURCE = "source"  # the note that names what is watched
 MOST_CHARACTERS = 8_192
 EXAMPLE = "'what is on the screen now?'"
 MOST_US = 1 << 62  # stream times are kept as int64
@@ -29,20 +37,42 @@ class Session:
 
     Everything that belongs to the stream lives here; the backbone is shared and keeps none of it. see() and ask() may
     be called from different threads: they take turns at the memory, and an answer is decoded outside of the turn.
+
+    memory: a folder that keeps the past on disk.  One that has a memory already is gone on with: the stream's next
+    frame comes behind its last one.  read_only: only ask; another process may be watching into the folder meanwhile.
+    Raises StorageError for a folder of another model, one that another process writes, or a disk that fails.
     """
 
     def __init__(
-        self, backbone: Backbone, settings: Settings | None = None, heads: tuple[HeadId, ...] | None = None
+        self,
+        backbone: Backbone,
+        settings: Settings | None = None,
+        heads: tuple[HeadId, ...] | None = None,
+        *,
+        memory: str | Path | None = None,
+        read_only: bool = False,
     ) -> None:
         self.settings = settings or Settings()
         self.backbone = backbone
         self.heads = backbone.card.retrieval_heads if heads is None else heads
-        self._reader: Reader | None = Reader(Ingest(backbone, self.settings, self.heads), self.heads)
-        self._last_report = self._reader.ingest.report
+        self.read_only = read_only
         self._turns = Turns()
         self._last_us: int | None = None
-        self._began = time.monotonic()
         self._numbers = itertools.count()
+        self._began = time.monotonic()
+        self._store = None if memory is None else open_memory(backbone, self.settings, Path(memory), not read_only)
+        try:
+            ingest = Ingest(
+                backbone, self.settings, self.heads, archive_of(backbone, self.settings, self.heads, self._store)
+            )
+            if self._store is not None:
+                self._go_on(ingest, self._store)
+        except BaseException:
+            if self._store is not None:
+                self._store.close()
+            raise
+        self._reader: Reader | None = Reader(ingest, self.heads)
+        self._last_report = ingest.report
 
     def __enter__(self) -> Self:
         return self
@@ -50,14 +80,77 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except StorageError:
+            if error is None:
+                raise  # else what went wrong first says more
 
     def close(self) -> None:
-        """Forget the stream and give its memory back; later calls raise SettingsError, only `report` still answers."""
+        """Give the stream's memory back; later calls raise SettingsError, only `report` still answers.
+
+        A memory in a folder is saved first.  Raises StorageError where that fails; it is closed all the same.
+        """
         with self._turns:
-            if self._reader is not None:
-                self._last_report = self._reader.ingest.report
-                self._reader = None
+            reader, self._reader = self._reader, None
+            if reader is None:
+                return
+            self._last_report = reader.ingest.report
+            if self._store is None:
+                return
+            try:
+                if not self.read_only:
+                    self._save(reader.ingest, self._store)
+            finally:
+                self._store.close()
+
+    def belongs_to(self, identity: str, name: str) -> None:
+        """Bind a memory in a folder to the source that is watched into it.
+
+        Raises SettingsError when it belongs to another one, whose frames would then seem to follow each other.
+        """
+        with self._turns:
+            self._open()
+            if self._store is None:
+                return
+            told = self._store.noted(SOURCE)
+            if told is None:
+                if not self.read_only:
+                    self._store.note(SOURCE, json.dumps({"identity": identity, "name": name}).encode())
+                return
+            held = json.loads(told)
+            if held["identity"] != identity:
+                raise SettingsError(
+                    f"this memory is of {held['name']}, and {name} is another video; give another folder for it"
+                )
+
+    def save(self) -> None:
+        """Make all that was seen safe on the disk, so that another process can go on from here.
+
+        When this returns, what was seen is there after a power cut.  It does nothing for a memory without a folder.
+        Raises StorageError where the disk fails.
+        """
+        with self._turns:
+            ingest = self._open().ingest
+            if self._store is not None and not self.read_only:
+                self._save(ingest, self._store)
+
+    def forget(self, since_us: int | None = None, until_us: int | None = None) -> int:
+        """Forget all that was seen in [since_us, until_us), on the disk too; give the number of keyframes that went.
+
+        Their bytes are gone from the folder when this returns.  Raises StorageError where the disk fails.
+        """
+        with self._turns:
+            ingest = self._open().ingest
+            if self.read_only:
+                raise SettingsError("the memory was opened to be read only; open it without read_only to forget")
+            count = ingest.forget(since_us, until_us)
+            self._open().refresh()
+            if self._store is not None:
+                self._save(ingest, self._store)
+                self._store.reclaim()
+                self._store.reclaim()  # the first one leaves the names of what it freed
+            return count
 
     def see(self, frame: Frame | ArrayLike, time_us: int | None = None) -> bool:
         """Take in the next frame; say whether it was kept as a keyframe.
@@ -75,6 +168,8 @@ class Session:
             raise SettingsError(f"a Frame has its own time, {frame.time_us} us; give time_us with a bare picture only")
         else:
             clocked = False
+        if self.read_only:
+            raise SettingsError("the memory was opened to be read only; open it without read_only to watch")
         if abs(frame.time_us) > MOST_US:
             raise SourceError(f"a frame's time is {frame.time_us} us; the limit is {MOST_US} us either side of zero")
         with self._turns:
@@ -150,6 +245,37 @@ class Session:
         with self._turns:
             return self._open().ingest.archive.stats()
 
+    @property
+    def last_us(self) -> int | None:
+        """Time of the last frame that was seen, in this session or before it in its folder; None before the first."""
+        return self._last_us
+
+    def _go_on(self, ingest: Ingest, store: LogStore) -> None:
+        """Take over what a folder has."""
+        ingest.archive.load()
+        saved = store.noted(CHECKPOINT, newest=True)
+        if saved is not None:
+            point = Checkpoint.from_bytes(saved)
+            ingest.thaw(point)
+            self._last_us = point.facts["last_us"]
+            self._numbers = itertools.count(point.facts["next_seq"])
+        else:
+            ingest.pick_up()
+            self._last_us = None if ingest.archive.last is None else ingest.now_us
+            self._numbers = itertools.count(ingest.report.frames)
+        if self._last_us is not None:
+            self._began -= (self._last_us + 1) / 1e6  # frames that come without a time go on from there
+
+    def _save(self, ingest: Ingest, store: LogStore) -> None:
+        point = ingest.freeze()
+        number = next(self._numbers)
+        self._numbers = itertools.count(number)
+        point.facts.update(last_us=self._last_us, next_seq=number)
+        words = point.to_bytes()
+        ingest.archive.make_room(len(words))
+        store.note(CHECKPOINT, words)
+        store.sync()
+
     def _open(self) -> Reader:
         if self._reader is None:
             raise SettingsError("the session is closed; start a new one with model.session()")
@@ -174,10 +300,12 @@ def _checked(question: str) -> str:
     return text
 
 
-def _inside(forgotten: Forgotten | None, since_us: int | None, until_us: int | None) -> tuple[tuple[int, int], ...]:
+def _inside(forgotten: Iterable[Forgotten], since_us: int | None, until_us: int | None) -> tuple[tuple[int, int], ...]:
     """Cut what was forgotten down to the stretch that was asked about."""
-    if forgotten is None:
-        return ()
-    start_us = forgotten.start_us if since_us is None else max(since_us, forgotten.start_us)
-    end_us = forgotten.end_us if until_us is None else min(until_us, forgotten.end_us)
-    return ((start_us, end_us),) if start_us < end_us else ()
+    cut = []
+    for one in forgotten:
+        start_us = one.start_us if since_us is None else max(since_us, one.start_us)
+        end_us = one.end_us if until_us is None else min(until_us, one.end_us)
+        if start_us < end_us:
+            cut.append((start_us, end_us))
+    return tuple(cut)

@@ -21,8 +21,9 @@ _LIVE = ("camera", "rtsp", "rtsps", "rtmp", "srt", "udp", "tcp", "rtp", "v4l2")
 class SourceInfo:
     """Describe a source as it was when it was opened.
 
-    width, height: of the first frame, in pixels; later frames may differ.  duration_us: an estimate for showing
-    progress, taken from the container and so possibly wrong; None where there is none, as for a live source.
+    width, height: of the first frame, in pixels; later frames may differ; 0 where there was none.
+    duration_us: an estimate for showing progress, taken from the container and so possibly wrong; None where there is
+    none, as for a live source.
     """
 
     kind: SourceKind
@@ -66,6 +67,11 @@ class Source(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """What tells this source from others when a memory of it is gone on with."""
+        ...
+
+    @property
     def info(self) -> SourceInfo:
         """What was known when it was opened."""
         ...
@@ -88,11 +94,18 @@ class Source(Protocol):
     ) -> None: ...
 
 
-def open_source(spec: str, fps: float | None = None, start_us: int = 0, end_us: int | None = None) -> Source:
+def open_source(
+    spec: str,
+    fps: float | None = None,
+    start_us: int = 0,
+    end_us: int | None = None,
+    after_us: int | None = None,
+) -> Source:
     """Open a source by its word: the path of a video file, or a file: address.
 
     fps: at most so many frames a second, chosen by their time stamps; None for every frame.  start_us, end_us: only
-    frames with start_us <= time_us < end_us, in microseconds of stream time.
+    frames with start_us <= time_us < end_us, in microseconds of stream time.  after_us: time of the last of these that
+    was watched before; only what came after it is delivered.
     Raises SourceError for what cannot be opened, SettingsError for a frame rate or a range outside its limits.
     """
     match = _SCHEME.match(spec)
@@ -113,4 +126,4 @@ def open_source(spec: str, fps: float | None = None, start_us: int = 0, end_us: 
         raise SourceError(f"cannot open {spec}: {scheme} addresses are not read; download the file and give its path")
     from .file_source import FileSource  # decoders are loaded only when a file is opened
 
-    return FileSource(spec, fps=fps, start_us=start_us, end_us=end_us)
+    return FileSource(spec, fps=fps, start_us=start_us, end_us=end_us, after_us=after_us)

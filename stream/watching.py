@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import SourceError
+from ..errors import SourceError, StorageError
 
 if TYPE_CHECKING:
     from .session import Session
@@ -20,8 +20,9 @@ class Moment:
     """Name a time at which the questions are to be put.
 
     now_us: time of the last frame seen.  reason: "reached" when the stream got to the moment that was wanted, "ended"
-    when it ended, "stopped" when it was told to, "failed" when the source broke.  missed_us: the wanted moments that
-    the stream never reached; they are answered now, together.  fresh: whether anything was seen since the last moment.
+    when it ended, "stopped" when it was told to, "failed" when the source or the memory's disk broke.  missed_us: the
+    wanted moments that the stream never reached; they are answered now, together.  fresh: whether anything was seen
+    since the last moment.
     """
 
     now_us: int
@@ -53,7 +54,8 @@ class Watching:
     moments_us: stream times, in any order; none for the end of the source alone.  What is remembered at a moment
     comes from frames with time_us <= moment.  After the last moment nothing more is read; moments that the source does
     not reach become one moment at its end (a moment at most slack_us behind the last frame counts as reached).  When
-    stop is set, the frame in work is the last; when the source raises SourceError, a last moment comes first.
+    stop is set, the frame in work is the last; when the source raises SourceError or the session StorageError, a last
+    moment comes first.
     on_frame is called after each frame.  Iterate once; the source is not closed here.
     """
 
@@ -71,6 +73,7 @@ class Watching:
         self._wanted = sorted(set(moments_us))
         self._at_end = not self._wanted
         self._slack_us, self._stop, self._on_frame = slack_us, stop or threading.Event(), on_frame
+        self._before = (session.report.frames, session.report.keyframes)  # taken in by an earlier process
         self._asked_frames = -1  # how many frames had been seen when the last moment came
         self._seconds = 0.0
         self._since: float | None = None
@@ -86,11 +89,16 @@ class Watching:
         seen, held = self.session.report, self.session.memory
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return WatchReport(
-            seen.frames, seen.keyframes, seen.now_us, held.tokens, held.used_bytes, self._seconds + running
+            seen.frames - self._before[0],
+            seen.keyframes - self._before[1],
+            seen.now_us,
+            held.tokens,
+            held.used_bytes,
+            self._seconds + running,
         )
 
     def __iter__(self) -> Iterator[Moment]:
-        failure: SourceError | None = None
+        failure: SourceError | StorageError | None = None
         self._since = time.perf_counter()
         try:
             for frame in self.source:
@@ -104,7 +112,7 @@ class Watching:
                     self._on_frame(self)
                 if self._stop.is_set():
                     break
-        except SourceError as error:
+        except (SourceError, StorageError) as error:
             failure = error
         reason: Reason = "failed" if failure else "stopped" if self._stop.is_set() else "ended"
         while reason == "ended" and self._wanted and self._wanted[0] <= self.now_us + self._slack_us:

@@ -48,14 +48,15 @@ def test_version_is_that_of_the_installed_package() -> None:
 
 def test_every_error_has_one_root() -> None:
     errors = [name for name in onlooker.__all__ if name.endswith("Error")]
-    assert len(errors) == 6
+    assert len(errors) == 7
     assert all(issubclass(getattr(onlooker, name), onlooker.OnlookerError) for name in errors)
 
 
 def test_every_folder_with_an_init_is_installed_as_a_sub_package() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         setup = tomllib.load(file)["tool"]["setuptools"]
-    folders = {init.parent.name for init in ROOT.glob("*/__init__.py")} - {"tests", "training", "examples"}
+    found = [*ROOT.glob("*/__init__.py"), *ROOT.glob("*/*/__init__.py")]
+    folders = {str(init.parent.relative_to(ROOT)) for init in found} - {"tests", "training", "examples"}
     assert set(setup["package-dir"].values()) == folders
     assert setup["packages"] == sorted(setup["package-dir"])
 

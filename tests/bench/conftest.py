@@ -55,4 +55,4 @@ def questions(ended: Any) -> Any:
 @pytest.fixture(scope="session")
 def exact_moment(make_moment: Any) -> Any:
     """Give a moment at which nothing was dropped: every frame, every token, a window over all of it."""
-    return make_moment(keyframes="all", recipe="none", window_frames=256)[0]
+    return make_moment(codec="raw", keyframes="all", recipe="none", window_frames=256)[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from onlooker.bench.speed import whole_prompt
+from onlooker.bench.whole_prompt import whole_prompt
 from onlooker.frame import Frame
 from onlooker.models.backbone import Backbone, Sampling
 from onlooker.models.loading import load_backbone

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,12 +51,13 @@ def test_what_a_memory_takes_follows_from_the_settings() -> None:
     assert fit(CacheShape(1, 1, 1, 64, 4096), tight).still_h == 0.0  # recall alone takes more than the cap
 
 
-def test_the_reckoning_is_that_of_the_archive_when_every_token_is_kept() -> None:
+@pytest.mark.parametrize("codec", ["raw", "int4", "auto"])
+def test_the_reckoning_is_that_of_the_archive_when_every_token_is_kept(codec: Any) -> None:
     backbone = load("pocket", device="cpu").backbone
     heads = backbone.card.retrieval_heads
-    settings = Settings(recipe="none", keyframes="all")
+    settings = Settings(recipe="none", keyframes="all", codec=codec, thumbnail_px=0)
     ingest = Ingest(backbone, settings, heads)
-    for frame in Show(3, 120.0).frames(2.0):
+    for frame in Show(3, 480.0).frames(2.0):  # long enough for the reserve of the indexes to be little
         ingest.see(frame)
     stats = ingest.archive.stats()
     height, width = backbone.grid_of(224, 224)
@@ -76,8 +78,8 @@ def test_the_reckoning_is_that_of_the_archive_when_every_token_is_kept() -> None
 
 def test_the_report_is_one_line() -> None:
     line = describe(fit(SHAPE, Settings(archive_bytes=2 << 30)))
-    assert line.startswith("memory: 12.3 kB of keys and values a token, up to 1.4 MB a keyframe; 501.1 MB (a still")
-    assert line.endswith("; 2.1 GB hold 4.3 h to 13 min")
+    assert line.startswith("memory: 12.3 kB of keys and values a token, kept at 4.0 bits a number, up to 485.2 kB a")
+    assert line.endswith("; 2.1 GB hold 12.3 h to 37 min")
 
 
 def test_numbers_are_counted_from_headers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onlooker.bench.speed import whole_prompt
+from onlooker.bench.whole_prompt import whole_prompt
 from onlooker.errors import ModelError
 from onlooker.frame import Frame
 from onlooker.memory.block import KVLayout, RotarySpec

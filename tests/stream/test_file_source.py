@@ -81,6 +81,38 @@ def test_a_range_is_the_same_frames_as_of_the_whole(
     assert list(zip(got_numbers, got_us, strict=True)) == expected
 
 
+@pytest.mark.parametrize("fps", [None, 0.7, 3.0])
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize("ahead_bytes", [1 << 28, 1])
+def test_going_on_delivers_what_would_have_come_next(
+    clips: Clips, ending: str, fps: float | None, ahead_bytes: int
+) -> None:
+    path = clips(f"irregular.{ending}")
+    numbers, times_us, _ = clips.read(path, fps=fps, start_us=1_500_000, ahead_bytes=ahead_bytes)
+    for stop in (0, 1, len(times_us) // 2, len(times_us) - 2):
+        after_us = times_us[stop]
+        rest = clips.read(path, fps=fps, start_us=1_500_000, after_us=after_us, ahead_bytes=ahead_bytes)
+        assert rest[:2] == (numbers[stop + 1 :], times_us[stop + 1 :])
+    with FileSource(path, fps=fps, start_us=1_500_000, after_us=times_us[-1], ahead_bytes=ahead_bytes) as source:
+        assert list(source) == [] and (source.info.width, source.info.height) == (0, 0)
+        assert source.info.duration_us is not None
+    before = clips.read(path, fps=fps, start_us=1_500_000, after_us=200_000, ahead_bytes=ahead_bytes)
+    assert before[:2] == (numbers, times_us)  # what was watched before the range says nothing about it
+
+
+def test_identity_is_how_a_file_begins(clips: Clips, tmp_path: Path) -> None:
+    data = clips("constant.mp4").read_bytes()
+    for name, content in (("copy.mp4", data), ("longer.mp4", data + bytes(100))):
+        (tmp_path / name).write_bytes(content)
+    with (
+        FileSource(clips("constant.mp4")) as one,
+        FileSource(tmp_path / "copy.mp4") as copy,
+        FileSource(clips("irregular.mp4")) as other,
+    ):
+        assert one.identity == copy.identity != other.identity
+        assert one.identity.startswith("file:")
+
+
 def test_a_range_behind_the_end_is_an_error(clips: Clips) -> None:
     with pytest.raises(SourceError, match=r"constant\.mp4 has no frame in the range that starts at 500 s"):
         FileSource(clips("constant.mp4"), start_us=500_000_000)

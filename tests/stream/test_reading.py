@@ -57,7 +57,7 @@ def model(
 
 
 def reader_of(backbone: Backbone, frames: Iterable[Frame], **changes: Any) -> Reader:
-    settings = Settings(**{"keyframes": "all", "gate": "always", "memory_tokens": 100_000, **changes})
+    settings = Settings(**{"codec": "raw", "keyframes": "all", "gate": "always", "memory_tokens": 100_000, **changes})
     ingest = Ingest(backbone, settings, HEADS)
     for frame in frames:
         ingest.see(frame)
@@ -229,7 +229,11 @@ def test_window_and_clean_recent_frames_equal_own_forward(
 def test_recent_frames_are_scored_as_recall_scores_blocks(
     tiny_backbone: Backbone, frames: list[Frame], fusion: str
 ) -> None:
-    """Stored over the sink alone and unpruned, the same frames get the same scores either way (up to fp16)."""
+    """Stored over the sink alone and unpruned, the same frames get the same scores either way.
+
+    Up to what the memory's copy of the vectors is coded by: 8 bits a number of keys, 4 of features.
+    """
+    near = 0.02 if fusion == "heads" else 0.1
     reader = reader_of(
         tiny_backbone, frames[:9], recipe="none", window_frames=0, chunk_frames=1, recent_frames=4, fusion=fusion
     )
@@ -244,8 +248,8 @@ def test_recent_frames_are_scored_as_recall_scores_blocks(
         assert recent is not None
         scores = score_recent(recent, question, ingest.archive, reader.recall.settings)
         assert scores is not None
-        assert scores.mean[0] == pytest.approx(recalled.scores[recalled.block_ids.index(number)], abs=0.02)
-        assert scores.best[0] <= recalled.relevance + 0.02
+        assert scores.mean[0] == pytest.approx(recalled.scores[recalled.block_ids.index(number)], abs=near)
+        assert scores.best[0] <= recalled.relevance + near
 
 
 def test_nothing_stored_yet_is_read_from_the_recent_frames(tiny_backbone: Backbone, frames: list[Frame]) -> None:
@@ -364,18 +368,15 @@ def test_too_long_or_wordless_questions_are_refused(tiny_backbone: Backbone, fra
 class Stored:
     """Blocks of one second each, as find_evidence reads an archive."""
 
-    def get(self, block_id: int) -> Any:
-        class Block:
-            span_us = (block_id * 10, block_id * 10 + 10)
-
-        return Block
+    def span_of(self, block_id: int) -> tuple[int, int]:
+        return block_id * 10, block_id * 10 + 10
 
     def thumbnail(self, block_id: int) -> bytes:
         return b"%d" % block_id
 
 
 def evidence_of(scores: dict[int, float], relevance: float, chance: float = 3.0) -> tuple[Evidence, ...]:
-    recalled = Recalled(tuple(scores), tuple(scores.values()), (), relevance, chance, None, len(scores))
+    recalled = Recalled(tuple(scores), tuple(scores.values()), relevance, chance, None, len(scores))
     archive: Any = Stored()
     return find_evidence(archive, recalled, None, None, 1000)
 
@@ -402,7 +403,7 @@ def test_a_calibrated_threshold_decides_in_place_of_chance(
     likeness: float | None, least: float | None, found: int
 ) -> None:
     archive: Any = Stored()
-    recalled = Recalled((1,), (2.0,), (), 2.0, 3.0, likeness, 1)  # below chance
+    recalled = Recalled((1,), (2.0,), 2.0, 3.0, likeness, 1)  # below chance
     assert len(find_evidence(archive, recalled, None, None, 1000, least)) == found
     above = replace(recalled, relevance=4.0)
     assert len(find_evidence(archive, above, None, None, 1000, least)) == (0 if likeness == 0.4 else 1)

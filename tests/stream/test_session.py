@@ -124,8 +124,7 @@ def test_what_was_forgotten_is_told(tiny_backbone: Backbone, frames: list[Frame]
     for number in range(400):
         session.see(Frame(frames[number % 60].image, number * 1_000_000))
     assert session.memory.used_bytes <= MIB
-    forgotten = session.memory.forgotten
-    assert forgotten is not None
+    [forgotten] = session.memory.forgotten
     gone = (0, forgotten.end_us)
     assert session.ask(QUESTION, sampling=SHORT).forgotten_us == (gone,)
     assert session.ask(QUESTION, since_us=forgotten.end_us, sampling=SHORT).forgotten_us == ()
