@@ -21,8 +21,10 @@ class Settings:
     after so long without one.  recipe: pruning recipe.  prune_rate: average share of visual tokens kept.
     chunk_frames: keyframes prefilled together.  window_frames: keyframes before a chunk that it sees.
     recent_frames: newest keyframes that every question reads, encoded anew.  memory_tokens: most recalled tokens a
-    question reads; None for 16 whole frames' worth.  codec: how keys and values are kept (docs/codecs.md).
-    archive_bytes: cap on host memory that the past takes.  device_bytes: cap on recalled blocks kept decoded on the
+    question reads; None for 16 whole frames' worth.  gist_tokens: most tokens of gist that it reads of the story around
+    them.  codec: how keys and values are kept (docs/codecs.md).
+    archive_bytes: cap on host memory that the past takes.  index_bytes: cap on the indexes within it; None for half of
+    it.  device_bytes: cap on recalled blocks kept decoded on the
     model's device.  disk_bytes: cap on the files of a memory on disk.  keep_s: what is older is forgotten; None keeps
     what fits.  sync_s: what was stored is safe from a power cut at the latest after so long.
     gate: whether history joins ("auto" reads it from the question's words).  fusion: which scores recall uses.
@@ -39,8 +41,10 @@ class Settings:
     window_frames: int = 8
     recent_frames: int = 4
     memory_tokens: int | None = None
+    gist_tokens: int = 0
     codec: Literal["raw", "raw16", "int8", "int4", "int2", "auto"] = "int4"
     archive_bytes: int = 2048 * MIB
+    index_bytes: int | None = None
     device_bytes: int = 256 * MIB
     disk_bytes: int = 65_536 * MIB
     keep_s: float | None = None
@@ -58,7 +62,9 @@ class Settings:
             ("window_frames", 0, 256),
             ("recent_frames", 1, 64),
             ("memory_tokens", 0, 1_000_000),
+            ("gist_tokens", 0, 1_000_000),
             ("thumbnail_px", 0, 4096),
+            ("index_bytes", 1 << 16, 1 << 50),
             ("device_bytes", 0, 1 << 50),
             ("keep_s", 1.0, 1e9),
             ("sync_s", 0.0, 3600.0),

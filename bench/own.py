@@ -18,7 +18,7 @@ class Ours:
     """Read as a session reads: gate, recall by retrieval heads and embeddings, newest keyframes encoded anew.
 
     recall: settings of recall in place of the reader's own, for comparing them.  positions: what becomes of the
-    positions between recalled blocks.
+    positions between recalled blocks.  gist_tokens: most tokens of gist around them.
     """
 
     name: str = "ours"
@@ -27,11 +27,14 @@ class Ours:
     gate: Literal["auto", "always", "never"] = "auto"
     recall: RecallSettings | None = None
     positions: Gaps = "contiguous"
+    gist_tokens: int = 0
 
     def read(self, moment: Moment, question: Question) -> Prompt:
         """Let the reader choose."""
         view = copy.copy(moment.ingest)  # the same memory under other settings
-        view.settings = replace(view.settings, fusion=self.fusion, gate=self.gate, positions=self.positions)
+        view.settings = replace(
+            view.settings, fusion=self.fusion, gate=self.gate, positions=self.positions, gist_tokens=self.gist_tokens
+        )
         reader = Reader(view, self.heads, self.recall)
         reading = reader.read(question.text)
         shown = [view.archive.span_of(block_id)[0] for block_id in reading.recalled.block_ids]

@@ -51,8 +51,8 @@ class RecallPlan:
             yield Show(self.seed * SEEDS_PER_RUN + number, self.minutes * 60.0)
 
 
-BY_NAME_ONLY = frozenset({"ours-capped", "ours-kept"})
-"""Policies that compare settings which are not the default, each in a table of its own (docs/positions.md)."""
+BY_NAME_ONLY = frozenset({"ours-capped", "ours-kept", "ours-gist"})
+"""Policies that compare settings which are not the default: docs/positions.md and docs/memory.md have their tables."""
 
 
 def policies_of(heads: tuple[HeadId, ...], full_tokens: int = 32_768) -> dict[str, Policy]:
@@ -72,6 +72,7 @@ def policies_of(heads: tuple[HeadId, ...], full_tokens: int = 32_768) -> dict[st
         Ours("ours-never", heads, gate="never"),
         Ours("ours-capped", heads, positions="capped"),
         Ours("ours-kept", heads, positions="kept"),
+        Ours("ours-gist", heads, gist_tokens=128),
     ]
     return {policy.name: policy for policy in listed}
 

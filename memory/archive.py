@@ -263,10 +263,10 @@ class Archive:
         body = Body.from_bytes(self.store.body(self._group_id(block_id)))
         return body.block(entry, self.codec_of(body))
 
-    def read(self, block_ids: Sequence[int], device: torch.device | None = None) -> list[KVBlock]:
+    def read(self, block_ids: Sequence[int], device: torch.device | None = None, *, near: bool = True) -> list[KVBlock]:
         """Read blocks for a question, decoded on the device; what cannot be read is left out and forgotten.
 
-        They stay in the working set, and count as read when old groups are consolidated.
+        They stay in the working set, and count as read when old groups are consolidated, unless near is False.
         """
         self._carry_out()
         found = {block_id: block for block_id in block_ids if (block := self.working.get(block_id)) is not None}
@@ -277,7 +277,7 @@ class Archive:
         self.store.fetch([group_id for group_id, ids in wanted.items() if any(one not in found for one in ids)])
         for group_id, ids in wanted.items():
             place = self._groups.find(group_id)
-            if place is not None:
+            if place is not None and near:
                 self._groups.rows["reads"][place] += 1
             missing = [block_id for block_id in ids if block_id not in found]
             if not missing:
@@ -290,7 +290,8 @@ class Archive:
                 continue
             for block in body.blocks([self._entry(one) for one in missing], self.codec_of(body), device):
                 found[block.block_id] = block
-                self.working.put(block)
+                if near:
+                    self.working.put(block)
         return [found[block_id] for block_id in block_ids if block_id in found]
 
     def thumbnail(self, block_id: int) -> bytes:
@@ -423,6 +424,11 @@ class Archive:
         self._share_host_memory()  # a store's cache gives way before anything is given up
         while len(self._groups) and self.nbytes > self.cap_bytes:
             dropped += self._step()
+        while (
+            len(self._groups)
+            and self._inside(oldest := int(self._groups.rows["id"][0]))["id"][-1] < self.traces.first_id
+        ):
+            dropped += self._forget_group(oldest)  # no index had room for it: no question would find it
         self._share_host_memory()
         return dropped
 
@@ -440,6 +446,7 @@ class Archive:
         if self._blocks.find(int(table["id"][0])) is None:
             self._blocks.append(table)
         self._last = Last.of(table[-1])
+        self.traces.maintain(0.0)
 
     def _entry(self, block_id: int) -> np.void:
         place = self._blocks.find(block_id)

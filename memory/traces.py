@@ -154,8 +154,8 @@ class Traces:
 
     @property
     def first_id(self) -> int:
-        """Some vectors of blocks with an id below this one were dropped by index_bytes; 0 while none were."""
-        return max((trace.index.first_id for trace in self._all()), default=0)
+        """Blocks with an id below this one are in no index any more because of index_bytes; 0 while there are none."""
+        return min((trace.index.first_id for trace in self._all()), default=0)
 
     def maintain(self, budget_s: float = math.inf) -> bool:
         """Settle sealed shards of the indexes until budget_s is used up; say whether more are due.

@@ -1,7 +1,7 @@
 """Calibrations: which retrieval heads a model was found to have, kept for the user beside no model's own files.
 
-Beside them are the tables of codec `auto`.  One JSON file a model in the user's data folder, named by the fingerprint of
-its weights: number type, time stamps and frame size change what is stored of a stream, but not which heads know where
+Beside them are the tables of codec `auto`.  One JSON file a model in the user's data folder, named by the weights'
+fingerprint: number type, time stamps and frame size change what is stored of a stream, but not which heads know where
 things are.
 """
 

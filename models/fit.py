@@ -67,8 +67,9 @@ class Fit:
 
     token_bytes: keys and values of a token as the model makes them.  bits: a number of them as it is kept.
     frame_tokens: kept of a keyframe, time stamp included.  frame_bytes: all that the archive keeps of a keyframe;
-    pruning may leave less.  fixed_bytes: what recall needs before the first keyframe.  still_bytes_h: an hour of a scene in which nothing moves.  busy_bytes_h: an hour in which every frame
-    shows something new.  cap_bytes: what the archive may take.
+    pruning may leave less.  fixed_bytes: what recall needs before the first keyframe.  still_bytes_h: an hour of a
+    scene in which nothing moves.  busy_bytes_h: an hour in which every frame shows something new.  cap_bytes: what the
+    archive may take.
     """
 
     token_bytes: int
@@ -140,9 +141,9 @@ def describe(found: Fit) -> str:
     """Write in one line what the memory grows by, and how long its cap will hold."""
     return (
         f"memory: {bytes_text(found.token_bytes)} of keys and values a token, kept at {found.bits:.1f} bits a number, "
-        f"up to {bytes_text(found.frame_bytes)} a keyframe; {bytes_text(found.still_bytes_h)} (a still scene) to {bytes_text(found.busy_bytes_h)} (one that "
-        f"always changes) an hour; {bytes_text(found.cap_bytes)} hold {hours_text(found.still_h)} to "
-        f"{hours_text(found.busy_h)}"
+        f"up to {bytes_text(found.frame_bytes)} a keyframe; {bytes_text(found.still_bytes_h)} (a still scene) to "
+        f"{bytes_text(found.busy_bytes_h)} (one that always changes) an hour; {bytes_text(found.cap_bytes)} hold "
+        f"{hours_text(found.still_h)} to {hours_text(found.busy_h)}"
     )
 
 

@@ -29,7 +29,7 @@ def archive_of(
         )
     return Archive(
         settings.archive_bytes,
-        Traces(layout, heads, backbone.hidden_size),
+        Traces(layout, heads, backbone.hidden_size, index_bytes=settings.index_bytes or settings.archive_bytes // 2),
         codecs[settings.codec],
         ladder=ladder_of(codecs),
         store=store,

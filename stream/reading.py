@@ -1,6 +1,6 @@
 """Reading: from a question to the context that answers it.
 
-question ─► gate ─► probe over [sink | recent] ─► recall ─► [sink | recalled, in time order | recent] ─► decode
+question ─► gate ─► probe over [sink | recent] ─► recall ─► [sink | recalled and gist, in time order | recent] ─► decode
 """
 
 import time
@@ -20,6 +20,7 @@ from ..models.backbone import HeadId
 from .evidence import Question, Recent, RecentScores, find_evidence, find_likeness, newest, score_recent
 from .ingest import Ingest
 from .seen import Seen, within
+from .story import story_of
 
 RECALL_FRAMES = 16
 HIT_FRAMES = 8  # hits asked of an index for each query, in whole frames' tokens; four times as many find no more
@@ -110,7 +111,11 @@ class Reader:
             recalled, scores = self._search(asked, recent, since_us, until_us)
         blocks = ingest.archive.read(recalled.block_ids, backbone.device)
         recalled = recalled.only({block.block_id for block in blocks})
-        parts = [ingest.sink, *blocks, *near]
+        told = {*recalled.block_ids, *(item.block_id for item in (recent.seen if recent is not None else ()))}
+        budget = ingest.settings.gist_tokens if history else 0
+        story = story_of(ingest.archive, told, budget, since_us, until_us, backbone.device) if budget else []
+        past = sorted([*blocks, *story], key=lambda block: block.block_id)
+        parts = [ingest.sink, *past, *near]
         context = assemble(backbone.layout, parts, device=backbone.device, gaps=ingest.settings.positions)
         if history:
             least = backbone.card.relevance

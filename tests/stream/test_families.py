@@ -18,8 +18,8 @@ from onlooker.models.backbone import Backbone, HeadId, Sampling
 from onlooker.models.loading import load_backbone
 from onlooker.settings import MIB, Settings
 from onlooker.stream.ingest import STAMP_TOKENS, Ingest
-from onlooker.stream.seen import Seen
 from onlooker.stream.reading import Reader
+from onlooker.stream.seen import Seen
 from onlooker.stream.session import Session
 
 HEADS = (HeadId(0, 0), HeadId(1, 3))
