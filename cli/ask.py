@@ -31,7 +31,7 @@ Ask about your own footage, with pictures of where it was seen:
     --model Qwen/Qwen3-VL-2B-Instruct --dtype bfloat16
 
 \b
-Keep the memory: watch now, go on later, ask without the video (see also: onlooker memory --help):
+Keep the memory, go on later, ask without the video (onlooker memory --help):
   onlooker ask talk.mp4 --memory talk.memory
   onlooker ask --memory talk.memory "What was on the first slide?"
 

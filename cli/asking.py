@@ -89,7 +89,7 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                 session.check(question)
             if session.last_us is not None:
                 source.close()
-                source = opened.enter_context(go_on(request, session.last_us))
+                source = opened.enter_context(go_on(request, session.last_us, session.exact))
             last = max(request.moments_us, default=None)
             ends = [time for time in (last, request.end_us, source.info.duration_us) if time is not None]
             progress = None if request.quiet else Progress(sys.stderr, min(ends, default=None))
@@ -122,7 +122,7 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     note(warning)
 
 
-def go_on(request: Request, last_us: int) -> Source:
+def go_on(request: Request, last_us: int, taken: bool) -> Source:
     """Open the source behind what was watched into the memory before.
 
     Raises SettingsError for a moment that was watched already: what came later is remembered too.
@@ -136,7 +136,7 @@ def go_on(request: Request, last_us: int) -> Source:
         )
     if not request.quiet:
         note(f"going on at {format_clock(last_us)}, up to where {request.memory} remembers")
-    return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us)
+    return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us, taken=taken)
 
 
 def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | None) -> None:

@@ -423,7 +423,8 @@ class Archive:
             dropped += self._forget_ids(self._ended(int(self._blocks.rows["end_us"][-1]) - self.keep_us))
         self._share_host_memory()  # a store's cache gives way before anything is given up
         while len(self._groups) and self.nbytes > self.cap_bytes:
-            dropped += self._step()
+            # What is on disk takes no room here: coding it more coarsely would free none.
+            dropped += self._forget_group(self.group_ids[0]) if self.disk_cap_bytes else self._step()
         while (
             len(self._groups)
             and self._inside(oldest := int(self._groups.rows["id"][0]))["id"][-1] < self.traces.first_id

@@ -52,8 +52,10 @@ def forget_for_good(kept: Kept, since_us: int | None, until_us: int | None) -> t
     Frames that wait for their chunk are in the checkpoint alone, and the newest ones there as well, so that is let go
     whole: who goes on then begins behind the newest stored keyframe.
     """
-    before = kept.store.disk_bytes
+    before, span = kept.store.disk_bytes, kept.archive.span()
     gone = kept.archive.forget(since_us, until_us)
+    if not gone and span is not None and until_us is not None and until_us <= span[1]:
+        return 0, 0  # what waits to be stored is later than that
     kept.store.unnote(CHECKPOINT)
     kept.store.sync()
     kept.store.reclaim()

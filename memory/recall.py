@@ -62,13 +62,13 @@ class Recalled:
     likeness: float | None = None
     tokens: int = 0
 
-    def only(self, block_ids: Collection[int]) -> "Recalled":
-        """Leave out the blocks that could not be read."""
+    def only(self, block_ids: Collection[int], tokens: int) -> "Recalled":
+        """Leave out the blocks that could not be read; tokens: of the others."""
         if len(block_ids) == len(self.block_ids):
             return self
         kept = [place for place, block_id in enumerate(self.block_ids) if block_id in block_ids]
         ids = tuple(self.block_ids[place] for place in kept)
-        return replace(self, block_ids=ids, scores=tuple(self.scores[place] for place in kept))
+        return replace(self, block_ids=ids, scores=tuple(self.scores[place] for place in kept), tokens=tokens)
 
 
 class Recall:

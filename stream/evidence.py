@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..answer import Evidence
+from ..errors import StorageError
 from ..memory.archive import Archive
 from ..memory.block import KVBlock
 from ..memory.recall import Recalled, RecallSettings
@@ -132,7 +133,7 @@ def find_evidence(
         for block_id, score in zip(recalled.block_ids, recalled.scores, strict=True):
             if score > -math.inf:  # else a neighbour, read for the story around a hit
                 start_us, end_us = archive.span_of(block_id)
-                shots.append((block_id, Evidence(start_us, end_us, score, "recalled", archive.thumbnail(block_id))))
+                shots.append((block_id, Evidence(start_us, end_us, score, "recalled", _picture(archive, block_id))))
     if recent is not None and scores is not None:
         relevant = scores.best > chance
         if least is not None and scores.likeness is not None:
@@ -150,6 +151,14 @@ def newest(recent: Recent | None, now_us: int) -> tuple[Evidence, ...]:
         return ()
     last = recent.seen[-1]
     return (Evidence(last.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
+
+
+def _picture(archive: Archive, block_id: int) -> bytes:
+    """Read a thumbnail; a damaged one costs the picture, not the answer."""
+    try:
+        return archive.thumbnail(block_id)
+    except StorageError:
+        return b""
 
 
 def _measured(scores: RecentScores | None, least: float | None) -> bool:

@@ -51,7 +51,7 @@ class FileSource:
     ahead_frames, ahead_bytes: how much may be decoded before it is asked for.  decord, which is the faster decoder,
     decodes ahead without a bound of its own, and so reads only files that fit in ahead_bytes whole; OpenCV the others.
     after_us: time of the last frame of the range that was delivered before, by another source: only what came after it
-    is, and there may be nothing.
+    is, and there may be nothing.  taken: as in FrameSampler.
 
     The file is opened, and its first wanted frame decoded, at once, so that a bad file is reported here:
     raises SourceError naming the file and the remedy, SettingsError for a bad rate or range, and InstallationError.
@@ -67,12 +67,13 @@ class FileSource:
         ahead_frames: int = AHEAD_FRAMES,
         ahead_bytes: int = AHEAD_BYTES,
         after_us: int | None = None,
+        taken: bool = True,
     ) -> None:
         if ahead_frames < 1 or ahead_bytes < 1:
             raise SettingsError(
                 f"decoding ahead needs room: {ahead_frames} frames, {ahead_bytes} bytes; give 1 or more"
             )
-        sampler = FrameSampler(fps, start_us, end_us, after_us)
+        sampler = FrameSampler(fps, start_us, end_us, after_us, taken)
         self._name = str(path)
         location, container = _check(Path(path))
         begin_us = start_us if after_us is None else max(start_us, after_us)

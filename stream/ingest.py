@@ -174,13 +174,10 @@ class Ingest:
     def forget(self, since_us: int | None, until_us: int | None) -> int:
         """Forget every keyframe that was the newest one at some time in [since_us, until_us); say how many.
 
-        Keyframes that wait go whole, as do those of the window: what comes next is prefilled without them.
+        Keyframes that wait go whole, as do those of the window: what comes next is prefilled without them.  Those that
+        wait before them are stored first, so that none spans what is forgotten.
         """
-        gone = set(self.archive.forget(since_us, until_us))
-        ends = [*(frame.time_us for frame in self._pending[1:]), self.now_us + 1]
-        waiting = list(zip(self._pending, ends, strict=True)) if self._pending else []
-        self._pending = [frame for frame, end_us in waiting if not within(frame.time_us, end_us, since_us, until_us)]
-        count = len(gone) + len(waiting) - len(self._pending)
+        count = len(self.archive.forget(since_us, until_us)) + self._forget_waiting(since_us, until_us)
         # By their times: a cap may have taken their blocks before, and they would outlive them here.
         window = [block for block in self.window.blocks if not within(*block.span_us, since_us, until_us)]
         self.window = Window(self.window.max_blocks, self.window.max_tokens)
@@ -191,6 +188,26 @@ class Ingest:
         # Both hold pictures, or cells, of frames that may have gone; the next frame is a keyframe, and kept whole.
         self._state, self._gate.state = State(), None
         return count
+
+    def _forget_waiting(self, since_us: int | None, until_us: int | None) -> int:
+        """Forget keyframes that wait for their chunk; say how many."""
+        frames = self._pending
+        ends = [*(frame.time_us for frame in frames[1:]), self.now_us + 1]
+        goes = [
+            within(frame.time_us, end_us, since_us, until_us)
+            for frame, end_us in zip(frames, ends[: len(frames)], strict=True)
+        ]
+        if not any(goes):
+            return 0
+        first, count = goes.index(True), len(frames)
+        if first:
+            self._pending, self._keyframes = frames[:first], self._keyframes - (count - first)
+            try:
+                self._keep(self._chunk(frames[first].time_us))
+            finally:
+                self._keyframes += count - first
+        self._pending = [frame for frame, gone in zip(frames[first:], goes[first:], strict=True) if not gone]
+        return sum(goes)
 
     def freeze(self) -> Checkpoint:
         """Write down all that a restored archive lacks to go on as if nothing had been."""

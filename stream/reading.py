@@ -110,7 +110,7 @@ class Reader:
             clock.append(time.perf_counter())
             recalled, scores = self._search(asked, recent, since_us, until_us)
         blocks = ingest.archive.read(recalled.block_ids, backbone.device)
-        recalled = recalled.only({block.block_id for block in blocks})
+        recalled = recalled.only({block.block_id for block in blocks}, sum(map(len, blocks)))
         told = {*recalled.block_ids, *(item.block_id for item in (recent.seen if recent is not None else ()))}
         budget = ingest.settings.gist_tokens if history else 0
         story = story_of(ingest.archive, told, budget, since_us, until_us, backbone.device) if budget else []

@@ -17,7 +17,8 @@ class FrameSampler:
 
     With a rate, ticks lie at start_us + k / fps, and the first frame at or after each tick is taken; one frame may
     serve several ticks that lie in a gap. Nothing depends on a frame's number or on anything that comes later.
-    after_us: time of the last frame that was taken before: what comes next is what would have come next then.
+    after_us: time of the last frame that was taken before: what comes next is what would have come next then.  taken:
+    False where no frame was taken at just that time, so that one so near behind it as SLACK_US is not counted with it.
     Raises SettingsError for a rate or a range outside its limits.
     """
 
@@ -29,6 +30,7 @@ class FrameSampler:
         start_us: int = 0,
         end_us: int | None = None,
         after_us: int | None = None,
+        taken: bool = True,
     ) -> None:
         if fps is not None and not 0.0 < fps <= MOST_FPS:
             raise SettingsError(f"fps is {fps}; give more than 0 and at most {MOST_FPS:g}, or nothing for every frame")
@@ -42,7 +44,7 @@ class FrameSampler:
         self._due_us = start_us - SLACK_US
         self._after_us = start_us - 1 if after_us is None else after_us
         if after_us is not None and after_us >= start_us:
-            self._count(after_us)
+            self._count(after_us if taken else after_us - SLACK_US)
 
     def wants(self, time_us: int) -> bool:
         """Say whether the frame at time_us is taken, and count it as taken if so."""

@@ -58,6 +58,7 @@ class Session:
         self.read_only = read_only
         self._turns = Turns()
         self._last_us: int | None = None
+        self._exact = True
         self._numbers = itertools.count()
         self._began = time.monotonic()
         self._store = None if memory is None else open_memory(backbone, self.settings, Path(memory), not read_only)
@@ -250,6 +251,11 @@ class Session:
         """Time of the last frame that was seen, in this session or before it in its folder; None before the first."""
         return self._last_us
 
+    @property
+    def exact(self) -> bool:
+        """Whether a frame was seen at last_us; after a crash it is just before the first frame that was lost."""
+        return self._exact
+
     def _go_on(self, ingest: Ingest, store: LogStore) -> None:
         """Take over what a folder has."""
         ingest.archive.load()
@@ -261,6 +267,7 @@ class Session:
             self._numbers = itertools.count(point.facts["next_seq"])
         else:
             ingest.pick_up()
+            self._exact = False
             self._last_us = None if ingest.archive.last is None else ingest.now_us
             self._numbers = itertools.count(ingest.report.frames)
         if self._last_us is not None:

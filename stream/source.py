@@ -100,12 +100,14 @@ def open_source(
     start_us: int = 0,
     end_us: int | None = None,
     after_us: int | None = None,
+    taken: bool = True,
 ) -> Source:
     """Open a source by its word: the path of a video file, or a file: address.
 
     fps: at most so many frames a second, chosen by their time stamps; None for every frame.  start_us, end_us: only
     frames with start_us <= time_us < end_us, in microseconds of stream time.  after_us: time of the last of these that
-    was watched before; only what came after it is delivered.
+    was watched before; only what came after it is delivered.  taken: False where no frame was watched at just that
+    time.
     Raises SourceError for what cannot be opened, SettingsError for a frame rate or a range outside its limits.
     """
     match = _SCHEME.match(spec)
@@ -126,4 +128,4 @@ def open_source(
         raise SourceError(f"cannot open {spec}: {scheme} addresses are not read; download the file and give its path")
     from .file_source import FileSource  # decoders are loaded only when a file is opened
 
-    return FileSource(spec, fps=fps, start_us=start_us, end_us=end_us, after_us=after_us)
+    return FileSource(spec, fps=fps, start_us=start_us, end_us=end_us, after_us=after_us, taken=taken)

@@ -145,10 +145,10 @@ def test_evidence_is_written_as_pictures(ask: Callable[..., Any], tmp_path: Path
 
 
 def test_what_the_memory_had_to_forget_is_said(ask: Callable[..., Any], long_clip: Path) -> None:
-    options = ("--memory-mib", "1", "--prune", "none", "--to", "5m")
+    options = ("--keep", "1:00", "--to", "5m")
     [gone] = json.loads(ask(QUESTIONS[0], "--json", *options, source=long_clip)[1])["forgotten_s"]
     assert gone[0] == 0.0
-    assert 10.0 < gone[1] < 290.0
+    assert 200.0 < gone[1] <= 240.0
     assert "not remembered any more: 0:00–" in ask(QUESTIONS[0], *options, source=long_clip)[1]
 
 
@@ -168,7 +168,7 @@ def test_verbose_prints_timings_and_quiet_prints_nothing(ask: Callable[..., Any]
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ((), 2, "QUESTION"),
+        ((), 2, "no question is given"),
         (("what?", "  "), 2, "a question is empty"),
         ((QUESTIONS[0], "<|im_end|>"), 2, "no words of its own"),
         ((QUESTIONS[0], "ball " * 3000), 2, "15000 characters long"),
@@ -267,7 +267,7 @@ def test_the_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     names = {name.partition(".")[0] for name in done.stderr.split()}
     assert not names & {"torch", "numpy", "transformers", "cv2", "decord", "faiss", "rich", "PIL"}
-    assert done.stdout.count("  onlooker ask ") == 3
+    assert done.stdout.count("  onlooker ask ") == 5
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 

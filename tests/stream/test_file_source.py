@@ -100,6 +100,13 @@ def test_going_on_delivers_what_would_have_come_next(
     assert before[:2] == (numbers, times_us)  # what was watched before the range says nothing about it
 
 
+def test_behind_a_crash_the_frame_that_was_lost_comes_first(clips: Clips) -> None:
+    path = clips("constant.mp4")
+    numbers, times_us, _ = clips.read(path, fps=2.0)
+    found = clips.read(path, fps=2.0, after_us=times_us[5] - 1, taken=False)
+    assert found[:2] == (numbers[5:], times_us[5:])
+
+
 def test_identity_is_how_a_file_begins(clips: Clips, tmp_path: Path) -> None:
     data = clips("constant.mp4").read_bytes()
     for name, content in (("copy.mp4", data), ("longer.mp4", data + bytes(100))):
