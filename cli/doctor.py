@@ -117,7 +117,17 @@ def fit_table(checks: "list[Check]") -> list[str]:
         *columns(rows, right=(1, 2)),
         "",
         "Memory is host RAM, at the default settings (codec int4): a still scene .. one that always",
-        f"changes. Its cap, --memory-mib, is {cap} by default; the oldest is forgotten then.",
+        f"changes. Its cap, --memory-mib, is {cap} by default; old memories fade then (docs/memory.md).",
+        "",
+        "An hour that always changes, by codec:",
+        "",
+        *columns(
+            [
+                ("model", *models[0].by_codec),
+                *((m.name, *(bytes_text(f.busy_bytes_h) for f in m.by_codec.values())) for m in models),
+            ],
+            right=(1, 2, 3, 4),
+        ),
         "",
     ]
 

@@ -1,9 +1,9 @@
 """Consolidation: what an archive gives up when it is full, little by little and the oldest first.
 
 A group goes down a ladder: coded more coarsely, then without its redundant tokens, then as gist alone, then not at
-all.  Which group takes its next step is a matter of cost: that of the step (STEP_COST), halved for every quarter of
-the remembered time that the group is old, raised by every doubling of how often it was read.  So for groups of one
-age the order is the ladder's, and the oldest and least read are far down it before the newest lose anything.
+all.  Which group takes its next step is a matter of cost: that of the step (STEP_COST), halved for every half of the
+remembered time that the group is old, raised by every doubling of how often it was read.  So for groups of one age the
+order is the ladder's, and the oldest and least read are further down than the newest.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ LEVEL_NAMES = ("fresh", "coarse", "thin", "gist", "forgotten")
 STEP_COST = (1.0, 2.0, 4.0, 8.0)
 """What it costs to take the step from each level to the next: every step doubles what the one before it cost."""
 
-HALVINGS = 4.0
-"""How often cost halves over the time remembered, so that forgetting the oldest group (8 / 16) comes before coding the
-newest more coarsely (1)."""
+HALVINGS = 2.0
+"""How often cost halves over the time remembered.  Forgetting the oldest group (8 / 4) then comes after coding the
+newest more coarsely (1), which costs answers next to nothing."""
 
 KEPT_SHARE = 0.5
 """Share of a group's visual tokens that thinning keeps."""

@@ -15,6 +15,7 @@ _PICTURE_BYTES = 6_000  # a keyframe's thumbnail, about
 _BLOCK_BYTES = 130  # a keyframe's row in tables with their reserve, and its share of its group's objects
 _ROW_BYTES = 1  # a token's position and coordinates, packed, about
 _BITS = {"raw16": 16.0, "int8": 8.0, "int4": 4.0, "int2": 2.0, "auto": 2.0}  # of codecs; raw: the model's own
+_INDEX_BYTES = 1.2  # of a channel of an indexed vector, once it is settled (docs/index.md: 76 bytes for 64)
 _COLUMN_BYTES = 3  # that int8, int4 and int2 keep for every channel of a group (docs/codecs.md)
 _DEFAULT_FPS = 2.0
 
@@ -67,15 +68,16 @@ class Fit:
 
     token_bytes: keys and values of a token as the model makes them.  bits: a number of them as it is kept.
     frame_tokens: kept of a keyframe, time stamp included.  frame_bytes: all that the archive keeps of a keyframe;
-    pruning may leave less.  fixed_bytes: what recall needs before the first keyframe.  still_bytes_h: an hour of a
-    scene in which nothing moves.  busy_bytes_h: an hour in which every frame shows something new.  cap_bytes: what the
-    archive may take.
+    pruning may leave less.  index_bytes: its part that is vectors to search.  fixed_bytes: what recall needs before the
+    first keyframe.  still_bytes_h: an hour of a scene in which nothing moves.  busy_bytes_h: an hour in which every
+    frame shows something new.  cap_bytes: what the archive may take.
     """
 
     token_bytes: int
     bits: float
     frame_tokens: int
     frame_bytes: int
+    index_bytes: int
     fixed_bytes: int
     still_bytes_h: int
     busy_bytes_h: int
@@ -112,15 +114,15 @@ def fit(
     rate = 1.0 if settings.recipe == "none" else settings.prune_rate
     kept = max(1, round(frame_tokens * rate))
     tokens = kept + stamp_tokens
-    # Recall indexes the visual features and the keys of the calibrated heads, both in fp16.
-    indexed_bytes = 2 * (kept * shape.hidden_size + tokens * key_heads * shape.head_dim)
+    # Recall indexes the visual features and the keys of the calibrated heads.
+    index_bytes = round(_INDEX_BYTES * (kept * shape.hidden_size + tokens * key_heads * shape.head_dim))
     numbers = 2 * shape.layers * shape.kv_heads * shape.head_dim
     bits = _BITS.get(settings.codec, 8.0 * number_bytes)
     if settings.codec.startswith("int"):  # for all tokens of a chunk together
         bits += 8.0 * _COLUMN_BYTES / (settings.chunk_frames * tokens)
     coded_bytes = round(tokens * (numbers * bits / 8 + _ROW_BYTES))
     picture_bytes = _PICTURE_BYTES if settings.thumbnail_px else 0
-    frame_bytes = coded_bytes + indexed_bytes + picture_bytes + _BLOCK_BYTES
+    frame_bytes = coded_bytes + index_bytes + picture_bytes + _BLOCK_BYTES
     # Running means and covariances, in fp64.
     fixed_bytes = 8 * sum(width * (width + 1) for width in (shape.hidden_size, *[shape.head_dim] * key_heads))
     busy = fps * 3600.0
@@ -130,6 +132,7 @@ def fit(
         bits=bits,
         frame_tokens=tokens,
         frame_bytes=frame_bytes,
+        index_bytes=index_bytes,
         fixed_bytes=fixed_bytes,
         still_bytes_h=round(still * frame_bytes),
         busy_bytes_h=round(busy * frame_bytes),

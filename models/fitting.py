@@ -1,14 +1,17 @@
 """What would fit: the models of the catalogue against the memory of this machine."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 
+from ..settings import Settings
 from .catalogue import CATALOGUE, STAMP_TOKENS
 from .fit import Fit, bytes_text, fit
 from .machine import Room, device_room
 
+CODECS: tuple[Literal["raw16", "int8", "int4", "auto"], ...] = ("raw16", "int8", "int4", "auto")
 Verdict = Literal["yes", "as bf16", "if memory is freed", "no"]
 
 WORKING_BYTES = 1 << 30
@@ -34,7 +37,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Say how a published model would fit.  verdict: whether its weights and its work do."""
+    """Say how a published model would fit.
+
+    verdict: whether its weights and its work do.  found, by_codec: its memory by default, and under other codecs.
+    """
 
     name: str
     licence: str
@@ -42,6 +48,7 @@ class Candidate:
     fp32_bytes: int
     found: Fit
     verdict: Verdict
+    by_codec: Mapping[str, Fit]
 
     def to_dict(self) -> dict[str, object]:
         """Give what --json writes."""
@@ -61,6 +68,10 @@ def candidates() -> tuple[list[Candidate], Device]:
             fp32_bytes=model.weights_bytes(4),
             found=fit(model.shape, stamp_tokens=STAMP_TOKENS[model.family]),
             verdict=judge(model.weights_bytes(2), model.weights_bytes(4), device.room),
+            by_codec={
+                codec: fit(model.shape, Settings(codec=codec), stamp_tokens=STAMP_TOKENS[model.family])
+                for codec in CODECS
+            },
         )
         for model in models
     ], device
