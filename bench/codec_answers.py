@@ -9,7 +9,6 @@ from ..memory.block import KVBlock
 from ..memory.codecs.codec import Codec
 from ..memory.group import Body
 from ..memory.store import RamStore
-from ..memory.working_set import WorkingSet
 from ..models.backbone import Backbone, HeadId
 from ..settings import Settings
 from .codec_distortion import Coded, Row, measure_codecs
@@ -93,10 +92,8 @@ def read_back(moment: Moment, codec: Coded, raw: Codec) -> tuple[Moment, float, 
     for (group_id, body, _), (keys, values) in zip(parts, found.groups, strict=True):
         kept = replace(body, codec=raw.name, codes=raw.encode(keys, values))
         store.put(group_id, b"", kept.to_bytes())
-    coded = copy.copy(archive)
-    coded.store, coded.working = store, WorkingSet(0)
     view = copy.copy(moment.ingest)
-    view.archive = coded
+    view.archive = archive.over(store)
     numbers = sum(group.keys.numel() + group.values.numel() for _, _, group in parts)
     return Moment(view, moment.newest, moment.redraw), found.nbytes, numbers
 

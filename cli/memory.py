@@ -12,6 +12,8 @@ from .model_options import DEVICE, DTYPE, MODEL, MOST_OF_A_FRAME, OFFLINE, REVIS
 
 if TYPE_CHECKING:
     from ..bench.calibration import Calibration
+    from ..bench.calibration_streams import Material
+    from ..models.backbone import Backbone
 
 app = typer.Typer(
     help="Look after memories: what they hold, forgetting, copies; and the heads that they are searched with.",
@@ -93,10 +95,9 @@ def calibrate(
     from ..bench import calibration
     from ..bench.calibration_report import markdown_report, text_report, to_dict
     from ..bench.calibration_streams import clip_material, theatre_material
-    from ..bench.codec_samples import calibrate_on
     from ..bench.output import write_output
     from ..bench.recall_bench import RecallPlan
-    from ..models.calibrations import OWN_TABLES, Calibrations
+    from ..models.calibrations import Calibrations
     from .measure import check_outputs, end_progress, say
 
     check_outputs(report, json_file)
@@ -121,13 +122,7 @@ def calibrate(
     if json_file is not None:
         write_output(json_file, json.dumps(to_dict(result), indent=2) + "\n")
     if codec_bits:
-        tables = calibrate_on(backbone, material, bits=codec_bits, told=say)
-        end_progress()
-        typer.echo(f"codec auto: {tables.bits:.2f} bits a number, and tables of {tables.nbytes / 1e6:.2f} MB")
-        path = Calibrations(users_folder()).tables_path(backbone.weights) if write is None else write / OWN_TABLES
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tables.save(path)
-        say(f"onlooker: wrote the codec's tables into {path}")
+        fit_codec(backbone, material, codec_bits, write)
     if not result.sure:
         raise_unsure(result)
     if write is not None:
@@ -138,6 +133,29 @@ def calibrate(
         kept = Calibrations(users_folder())
         older = "in place of an older one " if kept.path_of(backbone.weights).exists() else ""
         say(f"onlooker: kept the choice {older}in {kept.save(calibration.stored(result, backbone))}")
+
+
+def fit_codec(backbone: "Backbone", material: "Material", bits: float, write: Path | None) -> None:
+    """Fit codec auto and keep its tables, in a model's folder or with the user's calibrations.
+
+    Material that is too little for it is no reason to lose the heads: that is said, and nothing is kept.
+    """
+    from ..bench.codec_samples import calibrate_on
+    from ..models.calibrations import OWN_TABLES, Calibrations
+    from .measure import end_progress, say
+
+    try:
+        tables = calibrate_on(backbone, material, bits=bits, told=say)
+    except SettingsError as error:
+        end_progress()
+        say(f"onlooker: codec auto was not fitted: {error}")
+        return
+    end_progress()
+    typer.echo(f"codec auto: {tables.bits:.2f} bits a number, and tables of {tables.nbytes / 1e6:.2f} MB")
+    path = Calibrations(users_folder()).tables_path(backbone.weights) if write is None else write / OWN_TABLES
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tables.save(path)
+    say(f"onlooker: wrote the codec's tables into {path}")
 
 
 @app.command("calibrations", help=LIST_HELP)

@@ -10,44 +10,26 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from ..errors import SettingsError
 from ..frame import Frame
 from ..memory.archive import Archive
 from ..memory.block import KVBlock
-from ..memory.context import assemble
-from ..memory.positions import clock_extent, clock_place, text_positions
+from ..memory.positions import clock_place
 from ..memory.window import Window
 from ..models.backbone import Backbone, HeadId
-from ..models.rows import Rows, lay, no_cells
+from ..models.rows import lay
 from ..models.tokens import VisualTokens
 from ..pruning import Recipe, State, build_recipe
 from ..settings import Settings
 from .checkpoint import Checkpoint
+from .chunk import Chunk, blocks_of, prefill, sink_of
 from .holding import archive_of
 from .keyframes import GateSettings, KeyframeGate
 from .seen import Seen, alone, thumbnail, within
 
-SINK = RECENT = -1  # ids of parts of a context that are no block of the archive
+RECENT = -1  # id of parts of a context that are no block of the archive
 STREAM = "stream"  # the note that says what a stream's first frame settled
 STAMP_TOKENS = 24  # room in the window for each keyframe's time stamp and markers, of clocks since 1970 too
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chunk:
-    """Hold what became of a chunk of keyframes.
-
-    state: pruning's, after it.  cells: seen by the tower.  place: where the block after them starts.
-    """
-
-    blocks: list[KVBlock]
-    parts: list[VisualTokens]
-    seen: list[Seen]
-    state: State
-    cells: int
-    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +66,7 @@ class Ingest:
         self._place = 0  # where the next block starts
         self.now_us = 0
         self.start_us = 0
-        self.sink = self._sink()
+        self.sink = sink_of(backbone)
 
     @property
     def report(self) -> IngestReport:
@@ -143,7 +125,7 @@ class Ingest:
         """Run whole keyframes over parts that come before them; what they leave behind is one part of a context."""
         places = [item.place for item in seen]
         rows = lay(self.backbone.layout, [self.backbone.frame(item.tokens) for item in seen], places)
-        keys, values = self._prefill(rows, over)
+        keys, values = prefill(self.backbone, rows, over)
         span_us = (seen[0].time_us, self.now_us)
         return KVBlock(block_id, keys, values, rows.positions, rows.extent, rows.coords, span_us, places[0])
 
@@ -308,41 +290,16 @@ class Ingest:
             seen.append(Seen(first + number, alone(tokens, number), picture, place, end_us))
         return tokens, seen
 
-    def _chunk(self, next_us: int) -> _Chunk:
+    def _chunk(self, next_us: int) -> Chunk:
         """Prefill the waiting keyframes over [sink | window] into blocks; changes nothing here."""
         tokens, seen = self._look(next_us)
         kept, state = self._recipe.step(tokens, self._state)
-        layout = self.backbone.layout
         parts = [kept.frame(t) for t in range(len(seen))]
-        rows = [self.backbone.frame(part) for part in parts]
-        laid = lay(layout, rows, [item.place for item in seen])
-        keys, values = self._prefill(laid, [self.sink, *self.window.blocks])
-        blocks, start, place = [], 0, self._place_of(seen[0].time_us)
-        for number, (item, row) in enumerate(zip(seen, rows, strict=True)):
-            stop = start + len(row)
-            end_us = next_us if item.end_us is None else item.end_us
-            if layout.ids_per_second:
-                place = item.place
-                extent = clock_extent(layout, place, end_us, self.start_us)
-            else:
-                extent = row.extent
-            seen[number] = replace(item, place=place)
-            blocks.append(
-                KVBlock(
-                    block_id=item.block_id,
-                    keys=keys[:, :, start:stop].clone(),
-                    values=values[:, :, start:stop].clone(),
-                    positions=row.positions,
-                    extent=extent,
-                    coords=row.coords,
-                    span_us=(item.time_us, end_us),
-                    place=place,
-                )
-            )
-            start, place = stop, place + extent
-        return _Chunk(blocks, parts, seen, state, len(tokens), place)
+        over = [self.sink, *self.window.blocks]
+        blocks, placed, place = blocks_of(self.backbone, parts, seen, over, next_us, self.start_us)
+        return Chunk(blocks, parts, placed, state, len(tokens), place)
 
-    def _keep(self, chunk: _Chunk) -> None:
+    def _keep(self, chunk: Chunk) -> None:
         """Hand a chunk to the window and the archive, in place of the frames that waited.
 
         What an interrupted call stored already is not stored twice.
@@ -357,27 +314,6 @@ class Ingest:
         self._cells += chunk.cells
         self._tokens += sum(len(part) for part in chunk.parts)
         self._pending, self._aside = [], None
-
-    def _prefill(self, rows: Rows, over: Sequence[KVBlock]) -> tuple[Tensor, Tensor]:
-        """Run rows behind parts; keys and values, none for none, as pruning may leave nothing of a chunk."""
-        backbone, layout = self.backbone, self.backbone.layout
-        if not len(rows):
-            shape = (layout.layers, layout.kv_heads, 0, layout.head_dim)
-            nothing = torch.empty(shape, dtype=layout.dtype, device=backbone.device)
-            return nothing, nothing
-        context = assemble(layout, over, device=backbone.device)
-        positions = rows.positions + torch.tensor(context.next_start)
-        done = backbone.prefill(rows.features, positions, context, planes=rows.planes)
-        return done.keys, done.values
-
-    def _sink(self) -> KVBlock:
-        """Run the prompt's part before the first frame."""
-        features = self.backbone.opening()
-        count = len(features)
-        positions = text_positions(count, 0, self.backbone.layout.rotary.axes)
-        coords = no_cells(count)
-        keys, values = self._prefill(Rows(features, positions, count, coords), [])
-        return KVBlock(SINK, keys, values, positions, count, coords, (0, 0))
 
 
 def _end_of(item: Seen) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ..answer import Answer
 from ..errors import SettingsError, SourceError, StorageError
 from ..frame import Frame
-from ..memory.archive import ArchiveStats
+from ..memory.archive_stats import ArchiveStats
 from ..memory.forgotten import Forgotten
 from ..memory.log_store import CHECKPOINT, LogStore
 from ..models.backbone import Backbone, HeadId, Sampling

@@ -276,6 +276,7 @@ def test_the_command_keeps_the_choice_and_later_loads_use_it(
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert "Chosen (layer:head): " in done.stdout
+    assert "codec auto was not fitted" in done.stderr  # so little is no reason to lose the heads
     assert "--minutes 1.5 " in (tmp_path / "heads.md").read_text()
     fields = json.loads((tmp_path / "heads.json").read_text())
     kept = Calibrations(default_folder()).find(before.weights)
@@ -290,6 +291,33 @@ def test_the_command_keeps_the_choice_and_later_loads_use_it(
     done = CliRunner().invoke(app, [*words, "--write", str(folder)], catch_exceptions=False)
     assert ModelCard.read(folder, 3, 4).retrieval_heads == kept.heads
     assert torch.is_grad_enabled()
+
+
+def test_the_command_fits_the_codec_and_later_loads_use_it(
+    make_tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onlooker.cli.main import app
+    from onlooker.settings import Settings
+    from onlooker.stream.session import Session
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(calibration, "by_luck", lambda *_: 0.02)
+    folder = make_tiny_model(tmp_path / "model")
+    before = load_backbone(str(folder), device="cpu")
+    assert before.codec_tables is None
+    with pytest.raises(SettingsError, match="memory calibrate --model"):
+        Session(before, Settings(codec="auto"))
+    words = ["memory", "calibrate", "--model", str(folder), "--streams", "2", "--minutes", "4", "--fps", "1"]
+    done = CliRunner().invoke(app, [*words, "--codec-bits", "3"])
+    assert "not surely better than luck" in str(done.exception)  # of the heads; the codec is fitted all the same
+    assert "codec auto: " in done.stdout
+    after = load_backbone(str(folder), device="cpu")
+    assert after.codec_tables is not None and 2.0 < after.codec_tables.bits < 4.0
+    assert after.weights == before.weights and after.layout.fingerprint == before.layout.fingerprint
+    Session(after, Settings(codec="auto")).close()
+    Calibrations(default_folder()).tables_path(after.weights).write_bytes(b"nonsense")
+    with pytest.raises(SettingsError, match="calibrate the model again"):
+        load_backbone(str(folder), device="cpu")
 
 
 def test_heads_that_find_no_more_than_chance_are_not_kept(

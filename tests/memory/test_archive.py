@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_room_is_made_by_coding_more_coarsely_before_anything_is_forgotten() -> 
     assert stats.levels[0] < 12 and with_ladder.codec_counts().keys() > {"raw"}
     fill(with_ladder, 60, n=20, first=48)
     assert with_ladder.forgotten[0].start_us == 0  # at last the oldest go
-    levels = [int(level) for level in with_ladder._groups.rows["level"]]
+    levels = [int(level) for level in with_ladder._holdings.groups.rows["level"]]
     assert levels[-1] <= min(levels[: len(levels) // 2])
     assert_counted(with_ladder)
 
@@ -132,7 +133,7 @@ def test_between_equals_the_definition(gaps: list[tuple[int, int]], drop: int, d
         spans[block_id] = (start, end)
         assert memory.span_of(block_id) == (start, end) and memory.size(block_id) == 1
     for block_id in memory.group_ids[:drop]:
-        memory._forget_group(block_id)
+        memory._upkeep.forget(block_id)
         del spans[block_id]
         assert memory.size(block_id) is None and block_id not in memory
     bound = st.none() | st.integers(-1, 40)
@@ -276,7 +277,7 @@ def test_groups_count_how_often_they_were_read() -> None:
     fill(memory, 3)
     memory.read([1, 2])
     memory.read([1, 9])
-    assert memory._groups.rows["reads"].tolist() == [2, 0, 1]
+    assert memory._holdings.groups.rows["reads"].tolist() == [2, 0, 1]
 
 
 def interrupting(real: Callable[..., Any], at: int, after: bool, raised: list[int]) -> Callable[..., Any]:
@@ -307,10 +308,10 @@ STEPS = [
     ("traces", "_add"),
     ("traces", "take"),
     ("traces", "forget"),
-    ("_blocks", "append"),
-    ("_blocks", "remove"),
-    ("_groups", "append"),
-    ("_groups", "remove"),
+    ("_holdings.blocks", "append"),
+    ("_holdings.blocks", "remove"),
+    ("_holdings.groups", "append"),
+    ("_holdings.groups", "remove"),
     ("working", "drop"),
 ]
 
@@ -327,7 +328,7 @@ def test_an_interrupt_and_a_repeated_call_lose_and_double_nothing(
     hit = 0
     for at in (1, 3, 8):
         memory = archive(100_000, ladder=True)
-        holder = getattr(memory, owner)
+        holder = attrgetter(owner)(memory)
         raised: list[int] = []
         with monkeypatch.context() as patch:
             patch.setattr(holder, name, interrupting(getattr(holder, name), at, after, raised))
@@ -361,7 +362,7 @@ def facts(memory: Archive) -> dict[str, object]:
         "ids": memory.block_ids,
         "held": {i: held(memory, i) for i in memory.block_ids[::5]},
         "gone": memory.forgotten,
-        "groups": memory._groups.rows[["id", "level", "blocks", "tokens", "body_bytes", "codec"]].tolist(),
+        "groups": memory._holdings.groups.rows[["id", "level", "blocks", "tokens", "body_bytes", "codec"]].tolist(),
         "indexed": [len(trace.index) for _, trace in memory.traces.named()],
         "last": memory.last,
     }
@@ -396,7 +397,7 @@ def test_bodies_of_an_unknown_codec_say_that_tables_are_missing() -> None:
     memory = archive()
     fill(memory, 1)
     body = Body.from_bytes(memory.store.body(0))
-    del memory._codecs["raw"]
+    del memory._upkeep.codecs["raw"]
     with pytest.raises(RecallError, match="its tables are missing"):
         memory.codec_of(body)
 
