@@ -8,7 +8,7 @@ saw as well, where there are some.
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,8 @@ def calibrate(
     likeness = [Likeness(), Likeness(), Likeness()]  # picking, judging, reworded
     heads: tuple[HeadId, ...] = ()
     blocks, pickers = 0, (material.count + 1) // 2
-    for number, watched in enumerate(material.watch(backbone, settings or Settings(), told)):
+    exact = replace(settings or Settings(), codec="raw")  # heads are chosen for their keys, not for a codec's
+    for number, watched in enumerate(material.watch(backbone, exact, told)):
         moment = watched.moment
         scorer = HeadScorer(moment)
         heads, blocks = scorer.heads, blocks + len(scorer.blocks)

@@ -131,9 +131,7 @@ def remarks(answer: "Answer") -> list[str]:
     elif answer.status == "cancelled":
         lines.append("cut off: the answer was cancelled")
     for start, end in answer.forgotten_us:
-        lines.append(
-            f"not remembered any more: {_range(start, end)} (--memory-mib, --disk-mib and --keep set the caps)"
-        )
+        lines.append(f"not remembered any more: {_range(start, end)} (forgotten, or over the caps)")
     return lines
 
 

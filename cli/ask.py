@@ -188,6 +188,8 @@ def is_source(word: str) -> bool:
         there = Path(word).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown user's home, a null byte
         there = False
+    if word.endswith("?") and not there:
+        return False
     return there or re.search(r"^\w[\w+.-]+:/|\.\w{2,5}$", word) is not None or len(word.split()) == 1
 
 

@@ -85,6 +85,7 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
         sampling = Sampling(request.max_tokens, request.temperature)
         with model.session(settings, memory=request.memory) as session:
             session.belongs_to(source.identity, request.source)
+            warn_of_damage(request, session)
             for question in request.questions:
                 session.check(question)
             if session.last_us is not None:
@@ -135,7 +136,7 @@ def go_on(request: Request, last_us: int, taken: bool) -> Source:
             f"{format_clock(last_us)}; ask without --at, such as 'what was there at {format_clock(early[0])}?'"
         )
     if not request.quiet:
-        note(f"going on at {format_clock(last_us)}, up to where {request.memory} remembers")
+        note(f"{request.memory} remembers up to {format_clock(last_us)}: going on from there")
     return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us, taken=taken)
 
 
@@ -144,6 +145,7 @@ def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | N
     model = Model(load(request.model, request.quiet))
     sampling = Sampling(request.max_tokens, request.temperature)
     with model.session(settings, memory=request.memory, read_only=True) as session:
+        warn_of_damage(request, session)
         for question in request.questions:
             session.check(question)
         writer = writer_of(request)
@@ -152,6 +154,15 @@ def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | N
         finally:
             if isinstance(writer, PlainAnswers):
                 writer.abandon()
+
+
+def warn_of_damage(request: Request, session: Session) -> None:
+    """Say that a memory is damaged, where that is known."""
+    if session.damage:
+        note(
+            f"{request.memory} is damaged in {session.damage} places, which are skipped; see: onlooker memory verify "
+            f"{request.memory}"
+        )
 
 
 def fit_of(model: Model, request: Request, settings: Settings, info: SourceInfo) -> list[str]:

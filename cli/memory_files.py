@@ -188,6 +188,8 @@ def export(
     """Export a memory; the text of --help is EXPORT_HELP."""
     if file.exists() and not force:
         raise SettingsError(f"{file} is there already; give another name, or --force to write over it")
+    if not file.resolve().parent.is_dir():
+        raise SettingsError(f"there is no folder {file.resolve().parent}; make it, or give another name")
     from ..memory.keeping import open_kept
     from ..models.fit import bytes_text
 
@@ -202,6 +204,8 @@ def import_(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make.")],
 ) -> None:
     """Import a memory; the text of --help is IMPORT_HELP."""
+    if not file.is_file():
+        raise SettingsError(f"there is no file {file}; give one that onlooker memory export wrote")
     from ..memory.keeping import import_memory
 
     owner = import_memory(file, folder)

@@ -22,6 +22,7 @@ from .consolidation import LEVEL_NAMES, Ladder
 from .forgotten import Forgotten
 from .forgotten_note import Last, check_order
 from .group import Body, Head
+from .log.errors import DamagedError
 from .store import RamStore, Store
 from .traces import Traces
 from .upkeep import Upkeep
@@ -156,6 +157,8 @@ class Archive:
         is forgotten.
         """
         self._upkeep.load()
+        while not self.store.writable and len(self._holdings.groups) and self.nbytes > self.cap_bytes:
+            self._upkeep.forget(self.group_ids[0])  # here alone: a reader leaves the folder as it is
         self._share_host_memory()
 
     def freeze(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -190,7 +193,7 @@ class Archive:
         return body.block(entry, self.codec_of(body))
 
     def read(self, block_ids: Sequence[int], device: torch.device | None = None, *, near: bool = True) -> list[KVBlock]:
-        """Read blocks for a question, decoded on the device; what cannot be read is left out and forgotten.
+        """Read blocks for a question, decoded on the device; what cannot be read is left out.
 
         They stay in the working set, and count as read when old groups are consolidated, unless near is False.
         """
@@ -207,17 +210,27 @@ class Archive:
             missing = [block_id for block_id in ids if block_id not in found]
             if not missing:
                 continue
-            try:
-                body = Body.from_bytes(self.store.body(group_id))
-            except (StorageError, RecallError):
-                with suppress(StorageError):  # where nothing can be noted it is left out all the same
-                    self._upkeep.forget(group_id)
-                continue
-            for block in body.blocks([self._holdings.entry(one) for one in missing], self.codec_of(body), device):
+            entries = [self._holdings.entry(one) for one in missing]
+            for block in self._decoded(group_id, entries, device):
                 found[block.block_id] = block
                 if near:
                     self.working.put(block)
         return [found[block_id] for block_id in block_ids if block_id in found]
+
+    def _decoded(self, group_id: int, entries: Sequence[np.void], device: torch.device | None) -> list[KVBlock]:
+        """Decode blocks of a group; none where that cannot be.  Only what is damaged for good is forgotten for it."""
+        try:
+            body = Body.from_bytes(self.store.body(group_id))
+        except (DamagedError, RecallError):
+            with suppress(StorageError):  # where nothing can be noted it is left out all the same
+                self._upkeep.forget(group_id)
+            return []
+        except StorageError:
+            return []
+        try:
+            return body.blocks(entries, self.codec_of(body), device)
+        except RecallError:  # the codec's tables are missing, or a writer has changed the group since
+            return []
 
     def thumbnail(self, block_id: int) -> bytes:
         """Read a block's thumbnail, JPEG or empty.
@@ -304,6 +317,8 @@ class Archive:
             len(groups) and self._holdings.inside(oldest := int(groups.rows["id"][0]))["id"][-1] < self.traces.first_id
         ):
             dropped += self._upkeep.forget(oldest)  # no index had room for it: no question would find it
+        if dropped and self.store.dead_bytes > max(self.store.reserve_bytes, self.store.disk_bytes // 4):
+            self.store.reclaim()  # what is forgotten is not to lie about until the disk is full
         self._share_host_memory()
         return dropped
 

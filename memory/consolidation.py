@@ -24,12 +24,13 @@ FRESH, COARSE, THIN, GIST, GONE = range(5)
 
 LEVEL_NAMES = ("fresh", "coarse", "thin", "gist", "forgotten")
 
-STEP_COST = (1.0, 2.0, 4.0, 8.0)
-"""What it costs to take the step from each level to the next: every step doubles what the one before it cost."""
+STEP_COST = (1.0, 8.0, 12.0, 16.0)
+"""What it costs to take the step from each level to the next.  The first one costs answers next to nothing; losing
+tokens costs them dearly (docs/memory.md), so half of a group's tokens count as half of the group."""
 
 HALVINGS = 2.0
-"""How often cost halves over the time remembered.  Forgetting the oldest group (8 / 4) then comes after coding the
-newest more coarsely (1), which costs answers next to nothing."""
+"""How often cost halves over the time remembered.  Everything is coded more coarsely (1) before anything is thinned
+(8 / 4), and the oldest is forgotten (16 / 4) before the newer half loses tokens (8 / 2)."""
 
 KEPT_SHARE = 0.5
 """Share of a group's visual tokens that thinning keeps."""

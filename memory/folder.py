@@ -105,6 +105,8 @@ def open_store(folder: Path, owner: Owner, disk_cap_bytes: int, *, write: bool =
     if write and not is_memory(folder):
         made = SegmentLog.create(folder, owner.to_dict(), segment_bytes=segment_bytes)
         return LogStore(made, segment_bytes, sync_s=sync_s)
+    if not is_memory(folder):
+        raise StorageError(f"there is no memory in {folder}; make one with: onlooker ask VIDEO --memory {folder}")
     log = SegmentLog.open(folder, write=write, segment_bytes=segment_bytes)
     try:
         check_owner(Owner.of(log.about, folder), owner, folder)

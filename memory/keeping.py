@@ -54,9 +54,10 @@ def forget_for_good(kept: Kept, since_us: int | None, until_us: int | None) -> t
     """
     before, span = kept.store.disk_bytes, kept.archive.span()
     gone = kept.archive.forget(since_us, until_us)
-    if not gone and span is not None and until_us is not None and until_us <= span[1]:
-        return 0, 0  # what waits to be stored is later than that
-    kept.store.unnote(CHECKPOINT)
+    if (
+        gone or span is None or until_us is None or until_us > span[1]
+    ):  # else what waits to be stored is later than that
+        kept.store.unnote(CHECKPOINT)
     kept.store.sync()
     kept.store.reclaim()
     kept.store.reclaim()  # the first one leaves the records that say what went

@@ -4,8 +4,10 @@ A group is put by one append of three records: its body, its head, and its name,
 a group is the one that holds, unless a later record drops it.  docs/format.md has the records to the byte.
 """
 
+import logging
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +35,11 @@ _HEAD_ID = struct.Struct("<4sHHq")  # how a head begins: see group.Head
 _ENTRY_BYTES = 420
 """Bytes of Python objects that a group costs in host memory (CPython 3.11: measured 400)."""
 _READERS = 4
+_TRIES = 5  # of a reader, while a writer compacts
 _SCRUB_EVERY_S, _SCRUB_BYTES = 60.0, 8 << 20
+
+
+_logger = logging.getLogger(__name__)
 
 
 class LogStore:
@@ -59,7 +65,10 @@ class LogStore:
         self._cache_bytes = self._cap = 0
         self._lock = threading.Lock()  # of the cache
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="onlooker-read")
-        self._index()
+        if writing:
+            self._index()
+        else:
+            self._follow()
         self._ended, self._dirty = threading.Event(), threading.Event()
         self._syncer: threading.Thread | None = None
         if writing:
@@ -73,6 +82,11 @@ class LogStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether this is the one that writes."""
+        return self._writing
 
     @property
     def host_bytes(self) -> int:
@@ -135,6 +149,10 @@ class LogStore:
         if key in self._notes:
             self.note(key, b"")
 
+    def has_note(self, key: str) -> bool:
+        """Say whether there are words under a key, damaged or not."""
+        return key in self._notes
+
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Read the words under a key; None where there are none, or they are damaged.
 
@@ -161,7 +179,15 @@ class LogStore:
             if held is not None:
                 self._cache.move_to_end(sequence)
                 return held
-        body = self.log.read(sequence)
+        try:
+            body = self.log.read(sequence)
+        except DamagedError:
+            raise
+        except StorageError:
+            if self._writing:
+                raise
+            self._follow()  # the writer has put another in its place since, and compacted
+            body = self.log.read(self._sequence(group_id))
         self._remember(group_id, body)
         return body
 
@@ -179,10 +205,9 @@ class LogStore:
     def heads(self) -> Iterator[bytes]:
         """Read the head of every group, in rising order of id; a damaged one is left out, and let go."""
         for group_id in sorted(self._groups):
-            try:
-                yield self.log.read(self._groups[group_id][0] + 1)
-            except DamagedError:
-                self._bury(group_id)
+            head = self._read_head(group_id)
+            if head is not None:
+                yield head
 
     def reclaim(self) -> int:
         """Rewrite segments without dead records; give the bytes of disk freed."""
@@ -214,6 +239,36 @@ class LogStore:
             self._syncer.join()
         self._readers.shutdown()
         self.log.close()
+
+    def _read_head(self, group_id: int) -> bytes | None:
+        """Read a head; None where it is damaged, or a writer has let the group go meanwhile."""
+        for _ in range(_TRIES):
+            if group_id not in self._groups:
+                return None
+            try:
+                return self.log.read(self._groups[group_id][0] + 1)
+            except DamagedError:
+                self._bury(group_id)
+                return None
+            except StorageError:
+                if self._writing:
+                    raise
+                self._follow()
+        return None
+
+    def _follow(self) -> None:
+        """Look again at what a writer has made of the log.  Raises StorageError where it never stands still."""
+        for last in reversed(range(_TRIES)):
+            self.log.refresh()
+            self._groups, self._notes, self._live_bytes = {}, {}, 0
+            self._bodies.clear()
+            try:
+                self._index()
+            except StorageError:
+                if not last:
+                    raise
+            else:
+                return
 
     def _index(self) -> None:
         """Find the groups, notes and drops that the log holds."""
@@ -325,17 +380,28 @@ class LogStore:
             self._dirty.set()
 
     def _keep_synced(self) -> None:
-        """Sync while there is something to; verify old records when there is nothing else to do."""
+        """Sync while there is something to; verify a few old records now and then."""
+        scrub_s = time.monotonic() + _SCRUB_EVERY_S
         while not self._ended.is_set():
-            if not self._dirty.wait(_SCRUB_EVERY_S):
-                self.log.scrub(_SCRUB_BYTES)
-                continue
-            if self._ended.wait(self._sync_s):
-                return
-            try:
-                self.sync()
-            except StorageError:
-                return  # the log refuses every later append and says why
+            if self._dirty.wait(max(0.0, scrub_s - time.monotonic())):
+                if self._ended.wait(self._sync_s):
+                    return
+                try:
+                    self.sync()
+                except StorageError:
+                    return  # the log refuses every later append and says why
+            if time.monotonic() >= scrub_s:
+                scrub_s = time.monotonic() + _SCRUB_EVERY_S
+                self._scrub()
+
+    def _scrub(self) -> None:
+        try:
+            found = self.log.scrub(_SCRUB_BYTES).damage
+        except StorageError as error:
+            _logger.warning("old records cannot be verified: %s", error)
+            return
+        for one in found:
+            _logger.warning("damaged: %s at byte %d: %s; it is skipped", one.segment, one.offset, one.what)
 
 
 def _size_of(*payload_bytes: int) -> int:

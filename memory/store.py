@@ -16,6 +16,11 @@ class Store(Protocol):
     """
 
     @property
+    def writable(self) -> bool:
+        """Whether groups may be put and dropped here."""
+        ...
+
+    @property
     def host_bytes(self) -> int:
         """Bytes of host memory held."""
         ...
@@ -60,6 +65,10 @@ class Store(Protocol):
         """Keep a few words for whoever opens the store again, in place of earlier ones under the same key."""
         ...
 
+    def has_note(self, key: str) -> bool:
+        """Say whether there are words under a key, damaged or not."""
+        ...
+
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Read the words under a key; None where there are none.  newest: also where a group was changed since."""
         ...
@@ -91,6 +100,11 @@ class RamStore:
     def __init__(self) -> None:
         self._bodies: dict[int, bytes] = {}
         self._bytes = 0
+
+    @property
+    def writable(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def host_bytes(self) -> int:
@@ -137,6 +151,10 @@ class RamStore:
 
     def note(self, key: str, words: bytes) -> None:
         """Do nothing: nobody opens this store again."""
+
+    def has_note(self, key: str) -> bool:
+        """There are none."""
+        return False
 
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Give nothing."""

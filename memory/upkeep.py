@@ -12,6 +12,7 @@ from .forgotten import Stretches
 from .forgotten_note import FORGOTTEN, ForgottenNote, Last
 from .group import Body, Head
 from .holdings import Holdings
+from .log.errors import DamagedError
 from .store import Store
 from .traces import KeyHead, Traces
 from .working_set import WorkingSet
@@ -51,8 +52,8 @@ class Upkeep:
     def load(self) -> None:
         """Take in what the store has.
 
-        Keys of heads that were calibrated since are read from the bodies.  A group whose body cannot be read for that
-        is forgotten.
+        Keys of heads that were calibrated since are read from the bodies.  A group whose body is damaged then is
+        forgotten.  Raises StorageError where the disk fails.
         """
         told = self.store.noted(FORGOTTEN)
         if told is not None:
@@ -65,7 +66,7 @@ class Upkeep:
             try:
                 size = self.store.body_bytes(head.group_id)
                 self.take(self._with_keys(head, missing) if missing else head, size)
-            except StorageError:
+            except (DamagedError, RecallError):
                 forgotten = stretches_with(self.forgotten, head.table)
                 note = ForgottenNote(forgotten.all, self.last or Last.of(head.table[-1]))
                 self.store.note(FORGOTTEN, note.to_bytes())
@@ -125,7 +126,13 @@ class Upkeep:
         while cap and store.disk_bytes + need + store.reserve_bytes > cap:
             hopeless = need + store.noted_bytes + store.reserve_bytes > cap  # then nothing is given up for it
             wanted = max(need, cap // 32)
-            while not hopeless and len(groups) and store.dead_bytes < wanted:
+            # Steps write too: they may take a third of the reserve, rewriting needs the rest.
+            while (
+                not hopeless
+                and len(groups)
+                and store.dead_bytes < wanted
+                and store.disk_bytes + need + store.reserve_bytes * 2 // 3 <= cap
+            ):
                 dropped += self.step()
             if store.reclaim() > 0:
                 continue
@@ -163,10 +170,10 @@ class Upkeep:
         change.follow(self.holdings, self.traces, self.working)
 
     def _body(self, group_id: int) -> Body | None:
-        """Read a body, None where that cannot be."""
+        """Read a body, None where it is damaged.  Raises StorageError where the disk fails: it may be back later."""
         try:
             return Body.from_bytes(self.store.body(group_id))
-        except (StorageError, RecallError):
+        except (DamagedError, RecallError):
             return None
 
     def _with_keys(self, head: Head, missing: Sequence[KeyHead]) -> Head:

@@ -43,6 +43,10 @@ def open_memory(backbone: Backbone, settings: Settings, folder: Path, write: boo
     """Open the store of a memory in a folder, or make it.  Raises StorageError as open_store does."""
     owner = Owner(backbone.name, backbone.layout, backbone.hidden_size, backbone.revision, backbone.frame_tokens)
     store = open_store(folder, owner, settings.disk_bytes, write=write, sync_s=settings.sync_s)
-    if write:
-        keep_tables(store, backbone.codec_tables)
+    try:
+        if write:
+            keep_tables(store, backbone.codec_tables)
+    except BaseException:
+        store.close()
+        raise
     return store

@@ -80,6 +80,8 @@ class Ingest:
         """
         if self._grid is None:
             self._settle(self.backbone.grid_of(*frame.image.shape[:2]))
+            if self._frames:
+                self._tell()
         if not self._frames:
             self.start_us = frame.time_us
             self._tell()
@@ -186,6 +188,9 @@ class Ingest:
             self._pending, self._keyframes = frames[:first], self._keyframes - (count - first)
             try:
                 self._keep(self._chunk(frames[first].time_us))
+            except BaseException:
+                self._pending = frames
+                raise
             finally:
                 self._keyframes += count - first
         self._pending = [frame for frame, gone in zip(frames[first:], goes[first:], strict=True) if not gone]
@@ -241,13 +246,13 @@ class Ingest:
         What was at hand besides is lost: keyframes that waited, and what gate and pruning remembered.  The window is
         made of stored blocks.
         """
-        told = self.archive.store.noted(STREAM)
-        if told is None:
-            return
-        facts = json.loads(told)
-        self.start_us = self.now_us = facts["start_us"]
-        self._settle((facts["grid"][0], facts["grid"][1]))
-        last = self.archive.last
+        told, span, last = self.archive.store.noted(STREAM), self.archive.span(), self.archive.last
+        if told is not None:
+            facts = json.loads(told)
+            self.start_us = self.now_us = facts["start_us"]
+            self._settle((facts["grid"][0], facts["grid"][1]))
+        elif span is not None:
+            self.start_us = span[0]  # the note is damaged; the next frame settles the grid anew
         if last is None:
             return
         self._frames = self._keyframes = last.block_id + 1

@@ -12,7 +12,7 @@ from typing import Self
 from numpy.typing import ArrayLike
 
 from ..answer import Answer
-from ..errors import SettingsError, SourceError, StorageError
+from ..errors import RecallError, SettingsError, SourceError, StorageError
 from ..frame import Frame
 from ..memory.archive_stats import ArchiveStats
 from ..memory.forgotten import Forgotten
@@ -56,6 +56,8 @@ class Session:
         self.backbone = backbone
         self.heads = backbone.card.retrieval_heads if heads is None else heads
         self.read_only = read_only
+        if read_only and memory is None:
+            raise SettingsError("there is nothing to read: read_only needs the folder of a memory; give memory=")
         self._turns = Turns()
         self._last_us: int | None = None
         self._exact = True
@@ -136,11 +138,16 @@ class Session:
             if self._store is not None and not self.read_only:
                 self._save(ingest, self._store)
 
-    def forget(self, since_us: int | None = None, until_us: int | None = None) -> int:
+    def forget(self, since_us: int | None = None, until_us: int | None = None, *, everything: bool = False) -> int:
         """Forget all that was seen in [since_us, until_us), on the disk too; give the number of keyframes that went.
 
-        Their bytes are gone from the folder when this returns.  Raises StorageError where the disk fails.
+        Their bytes are gone from the folder when this returns.  everything: in place of a range.  Raises SettingsError
+        for an empty range or none, StorageError where the disk fails.
         """
+        if everything != (since_us is None and until_us is None):
+            raise SettingsError("say what to forget: since_us, until_us or both, or everything=True without them")
+        if since_us is not None and until_us is not None and until_us <= since_us:
+            raise SettingsError(f"the range ends at {until_us} us, not after its start at {since_us} us")
         with self._turns:
             ingest = self._open().ingest
             if self.read_only:
@@ -252,6 +259,11 @@ class Session:
         return self._last_us
 
     @property
+    def damage(self) -> int:
+        """How many damaged places of its folder are known; onlooker memory verify looks for all."""
+        return 0 if self._store is None else len(self._store.log.damage)
+
+    @property
     def exact(self) -> bool:
         """Whether a frame was seen at last_us; after a crash it is just before the first frame that was lost."""
         return self._exact
@@ -260,8 +272,13 @@ class Session:
         """Take over what a folder has."""
         ingest.archive.load()
         saved = store.noted(CHECKPOINT, newest=True)
+        point = None
         if saved is not None:
-            point = Checkpoint.from_bytes(saved)
+            try:
+                point = Checkpoint.from_bytes(saved)
+            except RecallError:  # of another version: what is stored is there all the same
+                point = None
+        if point is not None:
             ingest.thaw(point)
             self._last_us = point.facts["last_us"]
             self._numbers = itertools.count(point.facts["next_seq"])

@@ -74,7 +74,7 @@ def read_about(files: Files, folder: Path) -> tuple[About, tuple[Damage, ...]]:
             damage.append(Damage(name, 0, len(data), None, "the description is unreadable"))
         found = found or about
     if not there:
-        raise StorageError(f"there is no log in {folder}: create one, or name another folder")
+        raise StorageError(f"there is no log in {folder}: name a folder that has one")
     if found is None:
         raise StorageError(f"the description of the log in {folder} is damaged, and so is its copy: restore {there[0]}")
     return found, tuple(damage)

@@ -19,7 +19,7 @@ def claim(files: Files, folder: Path) -> int:
         raise trouble(error, "lock the log", files, folder) from error
     if lock is None:
         raise StorageError(
-            f"another process is writing the log in {folder}: wait until it ends, or open with write=False"
+            f"another process is writing the log in {folder}: wait until it ends, or only read meanwhile"
         )
     return lock
 
@@ -44,7 +44,7 @@ def establish(
     """
     names = [name for name in files.list(folder) if belongs(name) and name != LOCK_NAME]
     if any(name in names for name in ABOUT_NAMES):
-        raise StorageError(f"there is a log in {folder} already: open it, or name another folder")
+        raise StorageError(f"there is a log in {folder} already; name another folder")
     for name in names:
         if parse_name(name) and files.size(folder / name) > SEGMENT_HEADER_BYTES:
             raise StorageError(f"{folder} has {name} of a log without a description: move it away, or name another")

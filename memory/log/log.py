@@ -101,7 +101,7 @@ class SegmentLog:
             log = cls(folder, files, segment_bytes, lock)
             ready = True
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise StorageError(f"there is no log in {folder}: create one, or name another folder") from error
+            raise StorageError(f"there is no log in {folder}: name a folder that has one") from error
         except OSError as error:
             raise trouble(error, "open the log", files, folder) from error
         finally:

@@ -93,13 +93,23 @@ class Writer:
                 headers.append(header)
                 parts += [header.pack(), payload]
             offset = self._size
-            self._write(b"".join(parts), "append")
-            self._marked = False
-            for header in headers:
-                active.table.append(header.sequence, header.kind, header.payload_bytes, offset)
-                offset += header.total_bytes
-            self.last = headers[-1].sequence
+            try:
+                self._write(b"".join(parts), "append")
+                self._count(active, headers, offset)
+            except BaseException:
+                if self._size > offset:  # it is written whole: a signal must not give its numbers out again
+                    self._count(active, headers, offset)
+                raise
             return tuple(header.sequence for header in headers)
+
+    def _count(self, active: Segment, headers: Sequence[RecordHeader], offset: int) -> None:
+        """Take written records in; what is in already is left alone."""
+        self._marked = False
+        for header in headers:
+            if active.table.find(header.sequence, active.name) is None:
+                active.table.append(header.sequence, header.kind, header.payload_bytes, offset)
+            offset += header.total_bytes
+        self.last = headers[-1].sequence
 
     def sync(self) -> int:
         """Make everything that was appended durable; give the last durable sequence.  Raises StorageError."""

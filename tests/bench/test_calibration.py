@@ -36,7 +36,8 @@ def test_span_recall_and_rank() -> None:
     assert reciprocal_rank(scores, spans).tolist() == [(1 + 1 / 4) / 2, (1 / 5 + 1) / 2]
 
 
-def test_scores_are_those_of_recall(moment: Any, questions: Any) -> None:
+def test_scores_are_those_of_recall(make_moment: Any, questions: Any) -> None:
+    moment, _ = make_moment(codec="raw")
     scorer = HeadScorer(moment)
     case = next(case for case in map(scorer.case, questions) if case is not None)
     rows, _ = moment.backbone.question(case.question.text)
@@ -51,7 +52,7 @@ def test_scores_are_those_of_recall(moment: Any, questions: Any) -> None:
         z = trace.moments.standardise(hits.scores, asked).max(axis=0)
         by_id = dict(zip(hits.block_ids.tolist(), z.tolist(), strict=True))
         expected = [by_id[block.block_id] for block in scorer.blocks]
-        assert np.allclose(case.scores[scorer.heads.index(head)], expected, atol=0.02)  # the index holds fp16
+        assert np.allclose(case.scores[scorer.heads.index(head)], expected, atol=0.02)  # the index holds 8 bits
 
 
 def test_what_is_read_anyway_is_no_candidate(moment: Any) -> None:

@@ -82,7 +82,7 @@ def test_headings_name_the_question_and_its_moment() -> None:
         "# at 1:30: When did it rain?",
         "not seen",
         "not remembered: nothing that was seen fits this question",
-        "not remembered any more: 0:00–1:30 (--memory-mib, --disk-mib and --keep set the caps)",
+        "not remembered any more: 0:00–1:30 (forgotten, or over the caps)",
     ]
 
 

@@ -79,7 +79,7 @@ def test_a_video_is_not_watched_twice(ask: Run, clips: Path, tmp_path: Path) -> 
     code, out, err = ask(*words)
     assert code == 0 and frames(err) == 60
     again = ask(*words)
-    assert again[0] == 0 and "going on at 0:29" in again[2] and frames(again[2]) == 0
+    assert again[0] == 0 and "up to 0:29: going on" in again[2] and frames(again[2]) == 0
     assert answer(again[1]) == answer(out)
     alone = ask(QUESTION, "--memory", tmp_path / "m", "--json")
     assert alone[0] == 0 and answer(alone[1]) == answer(out) and frames(alone[2]) == 0
@@ -92,7 +92,7 @@ def test_watching_in_two_parts_is_watching_at_once(ask: Run, clips: Path, tmp_pa
     first = ask(clips / "walk.mp4", "--memory", folder, "--to", "12")
     assert first[0] == 0 and first[1] == "" and frames(first[2]) == 24
     second = ask(clips / "walk.mp4", QUESTION, "--memory", folder, "--json")
-    assert frames(second[2]) == 36 and "going on at 0:11" in second[2]
+    assert frames(second[2]) == 36 and "up to 0:11: going on" in second[2]
     assert answer(second[1]) == answer(ask(clips / "walk.mp4", QUESTION, "--json")[1])
 
 

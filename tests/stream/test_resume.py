@@ -227,7 +227,7 @@ def test_reading_beside_a_writer_sees_what_was_saved_and_changes_nothing(
             with pytest.raises(SettingsError, match="read only"):
                 reader.see(FRAMES[30])
             with pytest.raises(SettingsError, match="read only"):
-                reader.forget()
+                reader.forget(everything=True)
             reader.save()
         with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path, read_only=True) as later:
             assert stored(later) == stored(writer)
@@ -377,6 +377,10 @@ def test_what_is_forgotten_is_nowhere_any_more(
         assert all(not first <= block.block_id < last for block in ingest.window.blocks)
         assert all(not first <= item.block_id < last for item in ingest._encoded)
         assert session.forget(since_us, until_us) == 0
+        for wrong in ((times[5], times[5]), (times[5], times[4]), (None, None)):
+            with pytest.raises(SettingsError, match=r"forget|range ends"):
+                session.forget(*wrong)
+        assert stored(session) == after
         answer = asked(session)
     with Session(tiny_backbone, settings, HEADS, memory=tmp_path) as session:
         assert stored(session) == after
@@ -418,7 +422,7 @@ def test_thumbnails_of_the_gate_and_cells_of_pruning_are_forgotten_as_well(
             next(t for name, t in pruning.items() if name.endswith("/reference")).numpy().tobytes(),
         ]
         assert all(marker in bytes_in(tmp_path) for marker in markers)
-        session.forget()
+        session.forget(everything=True)
         folder = bytes_in(tmp_path)
         assert [marker in folder for marker in markers] == [False] * 3
         assert session.see(replace(FRAMES[0], time_us=10**9))  # as if it were the first one
