@@ -535,6 +535,29 @@ def test_saving_over_and_over_stays_under_the_cap_on_disk(tiny_backbone: Backbon
             assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= settings.disk_bytes
 
 
+def test_a_damaged_note_of_the_stream_costs_no_new_video(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        watch(session, FRAMES[:30])
+        store = session._store
+        assert store is not None
+        note = store.log.read(store._notes["stream"][0])
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        assert session._store is not None
+        session._store.unnote("checkpoint")
+        session._reader = None  # as if it were killed: no checkpoint is written
+        session._store.close()
+    flip(tmp_path, note)
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        before = session._open().ingest.archive.block_ids
+        assert before and session.last_us is not None and session.last_us > FRAMES[0].time_us
+        watch(session, [frame for frame in FRAMES if frame.time_us > session.last_us])
+        after = session._open().ingest.archive.block_ids
+        assert after[: len(before)] == before and len(after) > len(before) + 5
+        assert after == tuple(range(len(after)))
+        told = session._store.noted("stream") if session._store is not None else None
+        assert told is not None  # the next process finds it again
+
+
 def test_a_memory_belongs_to_one_source(tiny_backbone: Backbone, tmp_path: Path) -> None:
     with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
         session.belongs_to("1234", "walk.mp4")
