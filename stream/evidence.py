@@ -153,6 +153,20 @@ def newest(recent: Recent | None, now_us: int) -> tuple[Evidence, ...]:
     return (Evidence(last.time_us, _end(last, now_us), 0.0, "recent", last.thumbnail),)
 
 
+def newest_stored(archive: Archive, count: int) -> Recalled:
+    """Choose the newest stored blocks, where there are no newer keyframes at hand."""
+    ids = archive.block_ids[-count:]
+    return Recalled(ids, tuple(0.0 for _ in ids), tokens=sum(archive.size(block_id) or 0 for block_id in ids))
+
+
+def newest_shown(archive: Archive, recalled: Recalled) -> tuple[Evidence, ...]:
+    """Name the newest of the blocks that newest_stored chose."""
+    if not recalled.block_ids:
+        return ()
+    last = recalled.block_ids[-1]
+    return (Evidence(*archive.span_of(last), 0.0, "recalled", _picture(archive, last)),)
+
+
 def _picture(archive: Archive, block_id: int) -> bytes:
     """Read a thumbnail; a damaged one costs the picture, not the answer."""
     try:

@@ -17,7 +17,17 @@ from ..memory.gate import GateDecision, decide
 from ..memory.positions import text_positions
 from ..memory.recall import Recall, Recalled, RecallSettings
 from ..models.backbone import HeadId
-from .evidence import Question, Recent, RecentScores, find_evidence, find_likeness, newest, score_recent
+from .evidence import (
+    Question,
+    Recent,
+    RecentScores,
+    find_evidence,
+    find_likeness,
+    newest,
+    newest_shown,
+    newest_stored,
+    score_recent,
+)
 from .ingest import Ingest
 from .seen import Seen, within
 from .story import story_of
@@ -97,7 +107,8 @@ class Reader:
         # A range that the caller gives is about the past whatever the words are, but "never" means never.
         ranged = since_us is not None or until_us is not None
         history = gate.history or (ranged and ingest.settings.gate != "never")
-        recent = self._encoded([item for item in ingest.recent() if _meets(item, ingest.now_us, since_us, until_us)])
+        seen = ingest.recent()
+        recent = self._encoded([item for item in seen if _meets(item, ingest.now_us, since_us, until_us)])
         near = [recent.block] if recent is not None else []
         recalled, scores = Recalled(), None
         clock.append(time.perf_counter())
@@ -109,6 +120,8 @@ class Reader:
                 asked = Question(rows, words, done.queries)
             clock.append(time.perf_counter())
             recalled, scores = self._search(asked, recent, since_us, until_us)
+        if not history and not seen:  # behind a crash only stored keyframes are left to say what is there now
+            recalled = newest_stored(ingest.archive, ingest.settings.recent_frames)
         blocks = ingest.archive.read(recalled.block_ids, backbone.device)
         recalled = recalled.only({block.block_id for block in blocks}, sum(map(len, blocks)))
         told = {*recalled.block_ids, *(item.block_id for item in (recent.seen if recent is not None else ()))}
@@ -121,7 +134,7 @@ class Reader:
             least = backbone.card.relevance
             evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us, least)
         else:
-            evidence = newest(recent, ingest.now_us)
+            evidence = newest(recent, ingest.now_us) or newest_shown(ingest.archive, recalled)
         clock.append(time.perf_counter())
         return Reading(
             features=rows,

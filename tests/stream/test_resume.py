@@ -558,6 +558,23 @@ def test_a_damaged_note_of_the_stream_costs_no_new_video(tiny_backbone: Backbone
         assert told is not None  # the next process finds it again
 
 
+def test_behind_a_crash_now_is_what_was_stored_last(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        watch(session, FRAMES[:30])
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        assert session._store is not None
+        session._store.unnote("checkpoint")
+        session._reader = None  # as if it were killed
+        session._store.close()
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path, read_only=True) as session:
+        archive = session._open().ingest.archive
+        reading = session._open().read("what is on the screen now ?")
+        assert not reading.history and reading.recalled.block_ids == archive.block_ids[-2:]
+        [evidence] = reading.evidence
+        assert (evidence.start_us, evidence.end_us) == archive.span_of(archive.block_ids[-1])
+        assert len(reading.context) == len(session._open().ingest.sink) + reading.recalled.tokens
+
+
 def test_a_memory_belongs_to_one_source(tiny_backbone: Backbone, tmp_path: Path) -> None:
     with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
         session.belongs_to("1234", "walk.mp4")
