@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .listed_shard import ListedShard
@@ -44,7 +45,8 @@ def probe(
     """
     if not shards:
         return Probe((), (), np.full(len(queries), -np.inf, dtype=np.float32))
-    products = tuple(shard.centroids @ queries.T for shard in shards)
+    turned = torch.from_numpy(np.ascontiguousarray(queries.T))
+    products = tuple((torch.from_numpy(shard.centroids) @ turned).numpy() for shard in shards)
     sizes = [shard.list_sizes(view) for shard, view in zip(shards, views, strict=True)]
     borders = np.cumsum([len(size) for size in sizes])[:-1]
     rows = np.concatenate(sizes)

@@ -100,12 +100,12 @@ class Shard:
         codes = self._faiss.rev_swig_ptr(self._index.codes.data(), self.rows * int(self._index.code_size))
         kind = np.float32 if self._precision == "flat" else np.float16
         vectors = torch.from_numpy(codes.view(kind).reshape(-1, self._dim))
-        turned = np.ascontiguousarray(queries.T)
-        out = np.empty((self.rows, len(queries)), dtype=np.float32)
+        turned = torch.from_numpy(np.ascontiguousarray(queries.T))
+        out = torch.empty((self.rows, len(queries)))
         step = max(1, (1 << 17) // self._dim)  # so many decoded rows stay in the core's cache
         for start in range(0, self.rows, step):
-            np.matmul(vectors[start : start + step].float().numpy(), turned, out=out[start : start + step])
-        return out
+            torch.mm(vectors[start : start + step].float(), turned, out=out[start : start + step])
+        return np.asarray(out.numpy(), dtype=np.float32)
 
     def _live_codes(self) -> NDArray[np.uint8]:
         codes = self._faiss.vector_to_array(self._index.codes).reshape(-1, int(self._index.code_size))

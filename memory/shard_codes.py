@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Bits = Literal[8, 4]
@@ -56,15 +57,25 @@ class ShardCodes:
         for start in range(0, len(codes), step):
             part, into = codes[start : start + step], out[start : start + step]
             if self.bits == 8:
-                np.matmul(part.astype(np.float32), scaled, out=into)
+                multiply(part, scaled, into)
             else:
-                np.matmul((part & 15).astype(np.float32), scaled[:half], out=into)
-                into += (part[:, : dim - half] >> 4).astype(np.float32) @ scaled[half:]
+                multiply(part & 15, scaled[:half], into)
+                upper = np.empty_like(into)
+                multiply(part[:, : dim - half] >> 4, scaled[half:], upper)
+                into += upper
                 into *= 16
                 into += np.float32(7.5) * scaled.sum(axis=0)
         out -= np.float32(_MIDDLE) * scaled.sum(axis=0)
         out *= np.concatenate([self.scale[part] for part in rows]).astype(np.float32)[:, None]
         return out
+
+
+def multiply(codes: NDArray[np.uint8], by: NDArray[np.float32], into: NDArray[np.float32]) -> None:
+    """Multiply codes [r, k] by a matrix [k, m] into [r, m].
+
+    By torch and not by numpy, whose threads would fight torch's own for the cores.
+    """
+    torch.mm(torch.from_numpy(codes).float(), torch.from_numpy(by), out=torch.from_numpy(into))
 
 
 def encode(vectors: NDArray[np.float32]) -> ShardCodes:

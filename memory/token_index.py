@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RecallError, SettingsError
-from .faiss_build import load_faiss
+from .faiss_build import load_faiss, one_thread
 from .index_pool import Pool
 from .index_probe import probe
 from .listed_shard import ListedShard, settle
@@ -217,7 +217,8 @@ class TokenIndex:
         asked = np.ascontiguousarray(np.nan_to_num(queries), dtype=np.float32)
         views = [(shard, shard.table.view(since_us, until_us)) for shard in self._shards]
         wanted = [(shard, view) for shard, view in views if view.rows]
-        groups = [self._found(asked[n : n + _QUERIES], wanted, top_tokens) for n in range(0, len(asked), _QUERIES)]
+        with one_thread(self._faiss):  # many small products: a second thread would be waited for more than it brings
+            groups = [self._found(asked[n : n + _QUERIES], wanted, top_tokens) for n in range(0, len(asked), _QUERIES)]
         block_ids = np.unique(np.concatenate([np.empty(0, np.int64), *(group.ids for group in groups)]))
         scores = np.full((len(asked), len(block_ids)), -np.inf, dtype=np.float32)
         for number, group in enumerate(groups):
