@@ -59,9 +59,9 @@ class ShardCodes:
             if self.bits == 8:
                 multiply(part, scaled, into)
             else:
-                multiply(part & 15, scaled[:half], into)
+                multiply(part & np.uint8(15), scaled[:half], into)
                 upper = np.empty_like(into)
-                multiply(part[:, : dim - half] >> 4, scaled[half:], upper)
+                multiply(part[:, : dim - half] >> np.uint8(4), scaled[half:], upper)
                 into += upper
                 into *= 16
                 into += np.float32(7.5) * scaled.sum(axis=0)
