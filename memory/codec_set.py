@@ -28,8 +28,8 @@ def codecs_of(layout: KVLayout, store: Store | None = None, tables: CodecTables 
 
 
 def keep_tables(store: Store, tables: CodecTables | None) -> None:
-    """Keep a model's tables with a memory that has none yet.  Damaged ones stay: groups were coded by those."""
-    if tables is not None and not store.has_note(TABLES):
+    """Keep a model's tables with a memory that has none yet, or whose own are damaged and so of no use."""
+    if tables is not None and store.noted(TABLES) is None:
         store.note(TABLES, tables.to_bytes())
 
 

@@ -149,10 +149,6 @@ class LogStore:
         if key in self._notes:
             self.note(key, b"")
 
-    def has_note(self, key: str) -> bool:
-        """Say whether there are words under a key, damaged or not."""
-        return key in self._notes
-
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Read the words under a key; None where there are none, or they are damaged.
 

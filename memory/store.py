@@ -65,10 +65,6 @@ class Store(Protocol):
         """Keep a few words for whoever opens the store again, in place of earlier ones under the same key."""
         ...
 
-    def has_note(self, key: str) -> bool:
-        """Say whether there are words under a key, damaged or not."""
-        ...
-
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Read the words under a key; None where there are none.  newest: also where a group was changed since."""
         ...
@@ -151,10 +147,6 @@ class RamStore:
 
     def note(self, key: str, words: bytes) -> None:
         """Do nothing: nobody opens this store again."""
-
-    def has_note(self, key: str) -> bool:
-        """There are none."""
-        return False
 
     def noted(self, key: str, newest: bool = False) -> bytes | None:
         """Give nothing."""
