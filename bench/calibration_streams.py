@@ -12,11 +12,11 @@ from ..models.backbone import Backbone
 from ..settings import Settings
 from ..stream.ingest import Ingest
 from ..stream.source import open_source
+from ..theatre.questions import Question
+from ..theatre.show import Show
 from .clips import read_clip
 from .moment import CLEAN_FRAMES, Moment
-from .questions import Question
 from .recall_bench import RecallPlan, moments_of
-from .theatre import Show
 
 # Streams of calibration share no seed with those of training or of evaluation.
 CALIBRATION = 0xCA11

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SettingsError
-from .questions import Question
+from ..theatre.questions import Question
 
 MOST_SECONDS = 1e9  # thirty years
 EXAMPLE = '{"question": "where was the red car?", "start_s": 12.5, "end_s": 20}'

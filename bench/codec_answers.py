@@ -11,12 +11,12 @@ from ..memory.group import Body
 from ..memory.store import RamStore
 from ..models.backbone import Backbone, HeadId
 from ..settings import Settings
+from ..theatre.questions import Question
 from .codec_distortion import Coded, Row, measure_codecs
 from .codec_samples import Group, group_of, sampled
 from .moment import Moment
 from .own import Ours
 from .policies import Oracle
-from .questions import Question
 from .recall_bench import RecallPlan, moments_of, reply_of
 from .tally import Reply, aligned
 

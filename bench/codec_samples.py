@@ -11,10 +11,10 @@ from ..memory.codecs.calibration import BITS, calibrate_codec
 from ..memory.codecs.tables import CodecTables
 from ..models.backbone import Backbone, HeadId
 from ..settings import Settings
+from ..theatre.questions import Question
 from .calibration_streams import Material
 from .moment import Moment
 from .policies import Oracle, Prompt
-from .questions import Question
 
 _NOISE = 0.1  # error put into a layer to see what it does: of logits squared, and of the values' spread
 _LEAST_EFFECT = 0.01  # of the greatest: material that never uses a layer is no proof that nothing does

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..memory.moments import Moments
 from ..models.backbone import HeadId
+from ..theatre.questions import Question
 from .moment import Moment
-from .questions import Question
 from .rivals import mean_key_scores, pool_of
 
 MOMENT_ROWS = 16  # as memory/traces.py: so many of a block's vectors enter the moments

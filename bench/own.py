@@ -8,9 +8,9 @@ from ..memory.positions import Gaps
 from ..memory.recall import RecallSettings
 from ..models.backbone import HeadId
 from ..stream.reading import Reader
+from ..theatre.questions import Question
 from .moment import Moment
 from .policies import Prompt, recent_bytes
-from .questions import Question
 
 
 @dataclass(frozen=True, slots=True)

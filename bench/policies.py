@@ -9,8 +9,8 @@ from torch import Tensor
 from ..memory.block import Context, KVBlock
 from ..models.backbone import Backbone, ContextSelector, Sampling
 from ..stream.reading import RECALL_FRAMES
+from ..theatre.questions import Question
 from .moment import Moment
-from .questions import Question
 
 Span = tuple[int, int]
 

@@ -9,13 +9,13 @@ from ..frame import Frame
 from ..models.backbone import Backbone, HeadId
 from ..settings import Settings
 from ..stream.ingest import Ingest
+from ..theatre.questions import Question
+from ..theatre.show import Show
 from .moment import CLEAN_FRAMES, Moment
 from .own import Ours
 from .policies import Blind, FullCache, Oracle, Policy, RecentFrames, UniformFrames
-from .questions import Question
 from .rivals import LiveVLM, ReKV
 from .tally import Reply, delay_of
-from .theatre import Show
 
 PRESENT_EVERY_US = 60_000_000
 SEEDS_PER_RUN = 1000

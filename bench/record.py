@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SettingsError
+from ..theatre.questions import Question
+from ..theatre.show import SLOT_US, Show
 from .output import write_output
-from .questions import Question
-from .theatre import SLOT_US, Show
 from .video import VideoSettings, WrittenVideo, write_video
 
 FPS = 8.0

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..stream.reading import Reader
+from ..theatre.questions import Question
 from .moment import Moment
-from .questions import Question
 
 # Calling a memory not remembered is the worse error: it may happen to so few of them, and weighs so much.
 MOST_MISSED = 0.03

@@ -16,9 +16,9 @@ from torch import Tensor
 from ..memory.block import KVBlock
 from ..memory.rotary import angle_table, rotate
 from ..models.backbone import LayerContext
+from ..theatre.questions import Question
 from .moment import Moment
 from .policies import Prompt, budget_of, kv_bytes
-from .questions import Question
 
 PAGE_TOKENS = 16
 

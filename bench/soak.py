@@ -12,10 +12,10 @@ from ..errors import SettingsError
 from ..models.backbone import Backbone, Sampling
 from ..settings import Settings
 from ..stream.session import Session
-from .questions import Question
+from ..theatre.questions import Question
+from ..theatre.show import Show
 from .speed import resident_bytes
 from .tally import aligned, size
-from .theatre import Show
 
 SOAK = 0x50AC  # namespace of the streams
 PROBES = 6  # questions whose first token is timed at every mark

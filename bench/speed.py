@@ -14,9 +14,9 @@ from ..stream.file_source import FileSource
 from ..stream.holding import archive_of
 from ..stream.ingest import Ingest
 from ..stream.session import Session
+from ..theatre.show import Show
 from .moment import UNIFORM_FRAMES
 from .tally import aligned, size
-from .theatre import Show
 from .timing import Stopwatch, TimedArchive, TimedBackbone
 from .video import VideoSettings, write_video
 from .whole_prompt import whole_prompt

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..theatre.questions import KINDS, Kind, Question
 from .output import write_output
-from .questions import KINDS, Kind, Question
 
 DELAYS_S: tuple[int, ...] = (0, 60, 300, 600, 1200, 3600, 6 * 3600, 24 * 3600)
 

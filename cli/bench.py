@@ -42,7 +42,7 @@ def theatre(
 ) -> None:
     """Write a sprite theatre clip and its questions; the text of --help is THEATRE_HELP."""
     from ..bench.record import record
-    from ..bench.theatre import Show
+    from ..theatre.show import Show
 
     for path in (out, out.with_suffix(".json")):
         if path.is_file() and not force:  # labels made by hand may be lost with it

@@ -57,8 +57,8 @@ def write_clip(path: Path, frames: int = CLIP_FRAMES) -> None:
 
 def check_pocket() -> Check:
     """Let pocket watch a little of the sprite theatre and answer a question."""
-    from ..bench.theatre import Show
     from ..model import load as load_model
+    from ..theatre.show import Show
 
     begun = time.perf_counter()
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onlooker
-from onlooker.bench.theatre import Show
+from onlooker.theatre.show import Show
 
 
 def camera(seconds: float) -> Iterator[tuple[NDArray[np.uint8], int]]:

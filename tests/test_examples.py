@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 import onlooker
-from onlooker.bench.theatre import Show
 from onlooker.bench.video import VideoSettings, write_video
+from onlooker.theatre.show import Show
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

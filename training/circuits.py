@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import SPRITES
+from onlooker.theatre.cast import SPRITES
 
 from .design import vocabulary
 from .vision import NAMES

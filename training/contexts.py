@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from onlooker.bench.cast import SPRITES
-from onlooker.bench.questions import NOT_SEEN, Kind, clock_of, fact, kinds_of, order_answer, things_of, wording
-from onlooker.bench.stage import Scene
+from onlooker.theatre.cast import SPRITES
+from onlooker.theatre.questions import NOT_SEEN, Kind, clock_of, fact, kinds_of, order_answer, things_of, wording
+from onlooker.theatre.stage import Scene
 
 from .design import SYSTEM_PROMPT
 from .phrases import phrase

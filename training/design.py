@@ -11,7 +11,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from onlooker.bench.cast import COLOURS, DIRECTIONS, PLACES, SPRITES, WORDS
+from onlooker.theatre.cast import COLOURS, DIRECTIONS, PLACES, SPRITES, WORDS
 
 IMAGE_PX = 112
 POOLED_SIDE = 4

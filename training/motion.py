@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import DIRECTIONS, PLACES, SPRITES
+from onlooker.theatre.cast import DIRECTIONS, PLACES, SPRITES
 
 from .circuits import SLOW, Head
 from .contexts import IGNORED, Sample

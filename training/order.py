@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import SPRITES
+from onlooker.theatre.cast import SPRITES
 
 from .contexts import Sample
 from .design import vocabulary

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import SPRITES
+from onlooker.theatre.cast import SPRITES
 
 from .contexts import IGNORED, Sample
 from .design import vocabulary

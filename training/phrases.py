@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from onlooker.bench.cast import plural
-from onlooker.bench.questions import WORDINGS, Kind
+from onlooker.theatre.cast import plural
+from onlooker.theatre.questions import WORDINGS, Kind
 
 # [a|b]: one of them.  {x}, {y}: things; {xs}: plural.
 LEADS = ("", "", "", "", "please tell me", "tell me", "can you tell me", "say", "do you know", "so")

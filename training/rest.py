@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import SPRITES
+from onlooker.theatre.cast import SPRITES
 
 from .circuits import CLOCK
 from .contexts import IGNORED, Sample

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.script import any_scene
-from onlooker.bench.stage import Scene, Stage
+from onlooker.theatre.script import any_scene
+from onlooker.theatre.stage import Scene, Stage
 
 from .design import IMAGE_PX
 from .vision import disturb, see

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedTokenizerFast
 
-from onlooker.bench.questions import KINDS
+from onlooker.theatre.questions import KINDS
 
 from . import optimisers
 from .circuits import CLOCK, start_circuits

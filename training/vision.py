@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.cast import COLOURS, PLACES, SPRITES, WORDS
-from onlooker.bench.script import MOST_COPIES, any_scene, place_of
-from onlooker.bench.stage import Scene, Stage
+from onlooker.theatre.cast import COLOURS, PLACES, SPRITES, WORDS
+from onlooker.theatre.script import MOST_COPIES, any_scene, place_of
+from onlooker.theatre.stage import Scene, Stage
 
 from .design import IMAGE_PX, POOLED_SIDE
 

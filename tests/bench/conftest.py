@@ -25,8 +25,8 @@ def backbone(stamped_folder: Path) -> Any:
 def make_moment(backbone: Any) -> Any:
     """Give a function that streams a one-minute show under settings: the moment at its end, its questions."""
     from onlooker.bench.recall_bench import RecallPlan, moments_of
-    from onlooker.bench.theatre import Show
     from onlooker.settings import Settings
+    from onlooker.theatre.show import Show
 
     def make(**settings: Any) -> Any:
         plan, heads = RecallPlan(minutes=1.0), backbone.card.retrieval_heads

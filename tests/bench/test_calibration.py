@@ -14,16 +14,16 @@ from onlooker.bench.calibration_report import markdown_report, text_report, to_d
 from onlooker.bench.calibration_streams import clip_material, theatre_material
 from onlooker.bench.clips import read_clip
 from onlooker.bench.head_scores import HeadScorer, reciprocal_rank, span_recall
-from onlooker.bench.questions import Question
 from onlooker.bench.recall_bench import RecallPlan
 from onlooker.bench.record import record
 from onlooker.bench.relevance import LEAST_QUESTIONS
-from onlooker.bench.theatre import Show
 from onlooker.errors import ModelError, OnlookerError, SettingsError
 from onlooker.models.backbone import HeadId
 from onlooker.models.calibrations import Calibrations, default_folder
 from onlooker.models.card import ModelCard
 from onlooker.models.loading import load_backbone
+from onlooker.theatre.questions import Question
+from onlooker.theatre.show import Show
 
 QUESTION = Question("x", "y", "place", ((0, 1),), 9)
 

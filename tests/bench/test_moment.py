@@ -8,12 +8,12 @@ import pytest
 
 from onlooker.bench.moment import Moment
 from onlooker.bench.rivals import ReKV, pool_of
-from onlooker.bench.theatre import Show
 from onlooker.frame import Frame
 from onlooker.models.backbone import Backbone, HeadId
 from onlooker.models.loading import load_backbone
 from onlooker.settings import Settings
 from onlooker.stream.ingest import Ingest
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0),)
 

@@ -6,10 +6,10 @@ import torch
 
 from onlooker.bench.own import Ours
 from onlooker.bench.policies import Blind, FullCache, Oracle, Prompt, RecentFrames, UniformFrames, budget_of, shows
-from onlooker.bench.questions import Question
 from onlooker.models.backbone import Sampling
 from onlooker.settings import Settings
 from onlooker.stream.session import Session
+from onlooker.theatre.questions import Question
 
 PRESENT = Question("what is on the screen now?", "nothing", "present", ((60_000_000, 63_500_000),), 63_500_000)
 
@@ -32,7 +32,7 @@ def plain_logits(moment: Any, frames: list[Any], question: str) -> Any:
 
 
 def all_frames() -> list[Any]:
-    from onlooker.bench.theatre import Show
+    from onlooker.theatre.show import Show
 
     return list(Show(5, 64.0, size=64).frames(2.0))
 

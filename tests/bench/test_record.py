@@ -5,13 +5,13 @@ import av
 import numpy as np
 import pytest
 
-from onlooker.bench.questions import KINDS
 from onlooker.bench.record import CLIP_SETTINGS, entry, questions_of, record, variable_times
-from onlooker.bench.stage import Stage
-from onlooker.bench.theatre import Show
 from onlooker.bench.video import VideoSettings
 from onlooker.cli import main
 from onlooker.errors import OnlookerError, SettingsError
+from onlooker.theatre.questions import KINDS
+from onlooker.theatre.show import Show
+from onlooker.theatre.stage import Stage
 
 BUNDLED = Path(__file__).resolve().parents[2] / "examples" / "theatre.mp4"
 FAST = VideoSettings(preset="ultrafast")

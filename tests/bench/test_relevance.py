@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.bench.questions import KINDS
 from onlooker.bench.relevance import MOST_MISSED, Likeness, area, choose_threshold, fit, lay_out, likeness_of
-from onlooker.bench.theatre import Show
+from onlooker.theatre.questions import KINDS
+from onlooker.theatre.show import Show
 
 SCORES = st.lists(st.floats(-1.0, 1.0, width=16), min_size=1, max_size=60)
 

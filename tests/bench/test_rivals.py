@@ -111,10 +111,10 @@ def test_both_stay_in_the_common_budget(moment: Any, questions: Any) -> None:
 
 def test_pages_work_before_anything_has_left_the_window(backbone: Any) -> None:
     from onlooker.bench.moment import Moment
-    from onlooker.bench.questions import Question
-    from onlooker.bench.theatre import Show
     from onlooker.settings import Settings
     from onlooker.stream.ingest import Ingest
+    from onlooker.theatre.questions import Question
+    from onlooker.theatre.show import Show
 
     ingest = Ingest(backbone, Settings(), ())
     frames = list(Show(5, 64.0, size=64).frames(2.0))[:3]

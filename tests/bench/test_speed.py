@@ -15,9 +15,9 @@ from onlooker.bench.speed import (
     resident_bytes,
     write_clip,
 )
-from onlooker.bench.theatre import Show
 from onlooker.settings import Settings
 from onlooker.stream.ingest import Ingest
+from onlooker.theatre.show import Show
 
 
 def test_timing_changes_nothing_that_is_stored(backbone: Any) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from onlooker.bench.plot import plot_delays
-from onlooker.bench.questions import Question
 from onlooker.bench.tally import Reply, delay_name, delay_of, rows_of, table, write_rows
 from onlooker.errors import OnlookerError
+from onlooker.theatre.questions import Question
 
 MINUTE = 60_000_000
 

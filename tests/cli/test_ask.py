@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import onlooker
-from onlooker.bench.theatre import Show
 from onlooker.bench.video import VideoSettings, write_video
 from onlooker.cli import main
 from onlooker.cli.ask import MOST_TOKENS, read_time
 from onlooker.frame import Frame
 from onlooker.models.backbone import MOST_ANSWER_TOKENS
 from onlooker.models.machine import Room
+from onlooker.theatre.show import Show
 
 QUESTIONS = ("where is the red ball?", "what is on the screen now?")
 FIELDS = [

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from onlooker.bench.theatre import Show
 from onlooker.bench.video import VideoSettings, write_video
 from onlooker.cli import main
+from onlooker.theatre.show import Show
 
 QUESTION = "where is the red ball?"
 Run = Callable[..., tuple[int, str, str]]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from onlooker.bench.theatre import Show
 from onlooker.errors import ModelError
 from onlooker.model import load
 from onlooker.models.fit import CacheShape, bytes_text, describe, fit, hours_text, weights_numbers
 from onlooker.settings import Settings
 from onlooker.stream.ingest import Ingest
+from onlooker.theatre.show import Show
 
 SHAPE = CacheShape(layers=24, query_heads=14, kv_heads=2, head_dim=64, hidden_size=896)
 TEXT = {"num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "hidden_size": 896}

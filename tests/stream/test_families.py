@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlooker.bench.theatre import Show
 from onlooker.frame import Frame
 from onlooker.memory.positions import CAPPED_GAP
 from onlooker.models.backbone import Backbone, HeadId, Sampling
@@ -21,6 +20,7 @@ from onlooker.stream.ingest import STAMP_TOKENS, Ingest
 from onlooker.stream.reading import Reader
 from onlooker.stream.seen import Seen
 from onlooker.stream.session import Session
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 3))
 QUESTIONS = ("where was the red ball ?", "what is seen ?")

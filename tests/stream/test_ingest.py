@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlooker.bench.theatre import Show
 from onlooker.frame import Frame
 from onlooker.memory.archive import Archive
 from onlooker.models.backbone import Backbone, HeadId
@@ -20,6 +19,7 @@ from onlooker.models.loading import load_backbone
 from onlooker.settings import MIB, Settings
 from onlooker.stream.ingest import Ingest
 from onlooker.stream.seen import thumbnail
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 1))
 

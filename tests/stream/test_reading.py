@@ -13,7 +13,6 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from onlooker.answer import Evidence
-from onlooker.bench.theatre import Show
 from onlooker.errors import SettingsError
 from onlooker.frame import Frame
 from onlooker.memory.recall import Recalled, RecallSettings
@@ -24,6 +23,7 @@ from onlooker.settings import Settings
 from onlooker.stream.evidence import Question, find_evidence, score_recent
 from onlooker.stream.ingest import Ingest
 from onlooker.stream.reading import Reader, Reading
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 1))
 QUESTION = "where was the red ball ?"

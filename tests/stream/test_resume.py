@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from onlooker.answer import Answer
-from onlooker.bench.theatre import Show
 from onlooker.errors import SettingsError, SourceError, StorageError
 from onlooker.frame import Frame
 from onlooker.models.backbone import Backbone, HeadId, Sampling
 from onlooker.models.loading import load_backbone
 from onlooker.settings import MIB, Settings
 from onlooker.stream.session import Session
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 3))
 QUESTION = "where was the red ball ?"

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onlooker.answer import Answer
-from onlooker.bench.theatre import Show
 from onlooker.errors import ModelError, SettingsError, SourceError
 from onlooker.frame import Frame
 from onlooker.models.backbone import Backbone, HeadId, Sampling
 from onlooker.settings import MIB, Settings
 from onlooker.stream.session import Session
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 1))
 QUESTION = "where was the red ball ?"

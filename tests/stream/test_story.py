@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from onlooker.bench.theatre import Show
 from onlooker.memory.gist import gist_of
 from onlooker.models.backbone import HeadId
 from onlooker.settings import Settings
 from onlooker.stream.ingest import Ingest
 from onlooker.stream.reading import Reader
 from onlooker.stream.story import story_of
+from onlooker.theatre.show import Show
 
 HEADS = (HeadId(0, 0), HeadId(1, 3))
 QUESTION = "where was the red ball ?"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from onlooker.bench.script import any_scene
-from onlooker.bench.stage import Scene
+from onlooker.theatre.script import any_scene
+from onlooker.theatre.stage import Scene
 from training.circuits import start_circuits
 from training.contexts import Sample, Writer
 from training.design import build_model, build_tokenizer, vocabulary

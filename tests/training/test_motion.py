@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from onlooker.bench.cast import DIRECTIONS, PLACES
+from onlooker.theatre.cast import DIRECTIONS, PLACES
 from training.motion import axes, quiet, share_right, solve
 from training.vision import PLACE_NAMES
 

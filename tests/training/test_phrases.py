@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from onlooker.bench.questions import KINDS, Kind, order_answer, wording
+from onlooker.theatre.questions import KINDS, Kind, order_answer, wording
 from training.phrases import PHRASES, phrase
 
 

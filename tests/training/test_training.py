@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from onlooker.bench import theatre
-from onlooker.bench.cast import SPRITES, WORDS
-from onlooker.bench.questions import KINDS, WORDINGS, clock_of
-from onlooker.bench.script import any_scene, event
+from onlooker.theatre.cast import SPRITES, WORDS
+from onlooker.theatre.questions import KINDS, WORDINGS, clock_of
+from onlooker.theatre.script import any_scene, event
 from training.contexts import IGNORED, TELLING, Writer, collate
 from training.design import SYSTEM_PROMPT, build_tokenizer, vocabulary
 from training.scenes import SCENE_US, Filmed

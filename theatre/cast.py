@@ -63,7 +63,7 @@ def load_sheet() -> NDArray[np.uint8]:
     data = files(__package__).joinpath("sprites.png").read_bytes()
     sheet = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if sheet is None:
-        raise RuntimeError("bench/sprites.png cannot be decoded; reinstall onlooker")
+        raise RuntimeError("theatre/sprites.png cannot be decoded; reinstall onlooker")
     sheet = cv2.cvtColor(sheet, cv2.COLOR_BGRA2RGBA)
     rows = sheet.shape[0] // SPRITE_PX
     cells = sheet.reshape(rows, SPRITE_PX, SHEET_COLUMNS, SPRITE_PX, 4).swapaxes(1, 2)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlooker.bench.cast import SPRITES, plural
-from onlooker.bench.questions import (
+from onlooker.theatre.cast import SPRITES, plural
+from onlooker.theatre.questions import (
     KINDS,
     WORDINGS,
     Question,
@@ -16,8 +16,8 @@ from onlooker.bench.questions import (
     things_of,
     wording,
 )
-from onlooker.bench.stage import Stage
-from onlooker.bench.theatre import ABSENT, COMMON, EVALUATION, SLOT_US, Show
+from onlooker.theatre.show import ABSENT, COMMON, EVALUATION, SLOT_US, Show
+from onlooker.theatre.stage import Stage
 
 S = 1_000_000
 SEEDS = (0, 1, 7)

@@ -1,0 +1,1 @@
+"""The engine: one model, many sessions, one thread that owns the device."""

@@ -1,0 +1,1 @@
+"""The websocket protocol, without any input or output of its own."""

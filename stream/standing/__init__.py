@@ -1,0 +1,1 @@
+"""Standing questions: conditions that are watched for."""

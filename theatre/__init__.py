@@ -1,0 +1,1 @@
+"""The sprite theatre: synthetic streams whose every event is known."""
