@@ -12,7 +12,18 @@ Importing this imports neither torch nor numpy: each public name is fetched when
 
 from typing import TYPE_CHECKING
 
-from .errors import InstallationError, ModelError, OnlookerError, RecallError, SettingsError, SourceError, StorageError
+from .errors import (
+    BusyError,
+    InstallationError,
+    IntegrityError,
+    ModelError,
+    OnlookerError,
+    ProtocolError,
+    RecallError,
+    SettingsError,
+    SourceError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from .answer import Answer, Evidence
@@ -20,6 +31,9 @@ if TYPE_CHECKING:
     from .model import Model, load
     from .models.backbone import Sampling
     from .settings import Settings
+    from .stream.engine.engine import Engine
+    from .stream.engine.live_session import LiveSession
+    from .stream.engine.settings import EngineSettings
     from .stream.session import Session
     from .stream.source import open_source
 
@@ -27,12 +41,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "BusyError",
+    "Engine",
+    "EngineSettings",
     "Evidence",
     "Frame",
     "InstallationError",
+    "IntegrityError",
+    "LiveSession",
     "Model",
     "ModelError",
     "OnlookerError",
+    "ProtocolError",
     "RecallError",
     "Sampling",
     "Session",
@@ -47,8 +67,12 @@ __all__ = [
 
 _HOMES = {
     "Answer": ".answer",
+    "Engine": ".stream.engine.engine",
+    "EngineSettings": ".stream.engine.settings",
+    "EngineSettings": ".stream.engine.settings",
     "Evidence": ".answer",
     "Frame": ".frame",
+    "LiveSession": ".stream.engine.live_session",
     "Model": ".model",
     "Sampling": ".models.backbone",
     "Session": ".stream.session",

@@ -27,3 +27,15 @@ class SettingsError(OnlookerError):
 
 class InstallationError(OnlookerError):
     """A package that is needed is missing, or two that exclude each other are installed."""
+
+
+class BusyError(OnlookerError):
+    """A bound on work in progress is reached; the same may be done later."""
+
+
+class IntegrityError(OnlookerError):
+    """The engine's books do not balance, or something closed left memory behind: a defect of Onlooker."""
+
+
+class ProtocolError(OnlookerError):
+    """A message of the websocket protocol cannot be read, or the other side refused one."""

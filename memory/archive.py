@@ -24,6 +24,7 @@ from .forgotten_note import Last, check_order
 from .group import Body, Head
 from .log.errors import DamagedError
 from .store import RamStore, Store
+from .timeline import Stretch, timeline_of
 from .traces import Traces
 from .upkeep import Upkeep
 from .working_set import WorkingSet
@@ -263,6 +264,10 @@ class Archive:
     def span(self) -> tuple[int, int] | None:
         """Give the stretch of stream time remembered, None when nothing is."""
         return self._holdings.span()
+
+    def timeline(self) -> tuple[Stretch, ...]:
+        """Lay out what is remembered and what was given up, in time order."""
+        return timeline_of(self._holdings.groups.rows, self.forgotten)
 
     def forget(self, since_us: int | None = None, until_us: int | None = None) -> tuple[int, ...]:
         """Forget every block whose span meets [since_us, until_us); give their ids.

@@ -48,7 +48,8 @@ class Decoding(Iterator[str]):
     """Yield an answer's text in pieces that join to the tokenizer's own decoding of all its ids.
 
     token_ids: the ids so far, without the one that stopped it.  finish: None while it runs, then "stop" (the model
-    ended its answer) or "length" (the limit was reached).
+    ended its answer) or "length" (the limit was reached).  After close() nothing more is decoded, not even to complete
+    a character.
     """
 
     def __init__(self, tokens: Iterator[int], decoder: TextDecoder, stop_ids: AbstractSet[int]) -> None:
@@ -56,9 +57,14 @@ class Decoding(Iterator[str]):
         self.finish: Literal["stop", "length"] | None = None
         self._tokens, self._decoder, self._stop_ids = tokens, decoder, stop_ids
         self._given = ""
+        self._closed = False
+
+    def close(self) -> None:
+        """Stop before the next token; may be called from any thread."""
+        self._closed = True
 
     def __next__(self) -> str:
-        while self.finish is None:
+        while self.finish is None and not self._closed:
             token = next(self._tokens, None)
             if token is None:
                 self.finish = "length"

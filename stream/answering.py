@@ -73,6 +73,9 @@ class AnswerStream(Iterator[str]):
         """Stop decoding; the answer's status is then "cancelled".  Does nothing when the answer is whole."""
         if not self._done:
             self._done = time.perf_counter()
+        decoding = self._decoding
+        if decoding is not None:
+            decoding.close()  # another thread may be in the middle of a piece of many tokens
         self._release()
 
     def _finish(self) -> None:

@@ -3,7 +3,8 @@
 import itertools
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from ..frame import Frame
 from ..memory.archive_stats import ArchiveStats
 from ..memory.forgotten import Forgotten
 from ..memory.log_store import CHECKPOINT, LogStore
+from ..memory.timeline import Stretch, joined
 from ..models.backbone import Backbone, HeadId, Sampling
 from ..settings import Settings
 from .answering import AnswerStream
@@ -27,6 +29,7 @@ from .reading import Reader, check_question
 from .turns import Turns
 
 SOURCE = "source"  # the note that names what is watched
+OWN = "own:"  # what the caller's notes begin with
 MOST_CHARACTERS = 8_192
 EXAMPLE = "'what is on the screen now?'"
 MOST_US = 1 << 62  # stream times are kept as int64
@@ -195,7 +198,7 @@ class Session:
 
     def check(self, question: str) -> None:
         """Raise SettingsError for a question that ask() refuses, whatever was seen: empty, too long, without words."""
-        check_question(*self.backbone.question(_checked(question)))
+        check_question(*self.backbone.question(checked(question)))
 
     def ask(
         self,
@@ -228,7 +231,7 @@ class Session:
         Raises SettingsError as ask() does.
         """
         asked = time.perf_counter()
-        text = _checked(question)
+        text = checked(question)
         if since_us is not None and until_us is not None and until_us <= since_us:
             raise SettingsError(f"the range ends at {until_us} us, not after its start at {since_us} us")
         sampling = sampling or Sampling()
@@ -241,6 +244,12 @@ class Session:
         gone = _inside(forgotten, reading.since_us, reading.until_us) if reading.history else ()
         return AnswerStream(self.backbone, text, now_us, asked, reading, sampling, gone)
 
+    @contextmanager
+    def at_hand(self) -> Iterator[Ingest]:
+        """Give what was taken in, to be read; frames and questions of other threads wait for the block's end."""
+        with self._turns:
+            yield self._open().ingest
+
     @property
     def report(self) -> IngestReport:
         """What was taken in so far."""
@@ -252,6 +261,36 @@ class Session:
         """What is remembered, in true bytes."""
         with self._turns:
             return self._open().ingest.archive.stats()
+
+    @property
+    def timeline(self) -> tuple[Stretch, ...]:
+        """What is kept of the stream, what only as gist and what was given up, in time order."""
+        with self._turns:
+            ingest = self._open().ingest
+            laid, waits_us = ingest.archive.timeline(), ingest.waits_us
+            if waits_us is not None:  # the newest keyframes wait for their chunk: they are remembered whole
+                laid = (*laid, Stretch(*waits_us, "kept"))
+            return joined(laid)
+
+    def note(self, key: str, words: bytes) -> None:
+        """Keep a few words of the caller's own in the memory's folder, in place of earlier ones under the same key.
+
+        A memory without a folder keeps none.
+
+        Raises StorageError where the disk fails, SettingsError for a memory that is only read.
+        """
+        with self._turns:
+            store = self._open().ingest.archive.store
+            if self.read_only:
+                raise SettingsError(
+                    "the memory was opened to be read only; open it without read_only to note something"
+                )
+            store.note(OWN + key, words)
+
+    def noted(self, key: str) -> bytes | None:
+        """Give the words under a key; None where there are none."""
+        with self._turns:
+            return self._open().ingest.archive.store.noted(OWN + key)
 
     @property
     def last_us(self) -> int | None:
@@ -306,8 +345,8 @@ class Session:
         return self._reader
 
 
-def _checked(question: str) -> str:
-    """Give the question on one line, what is no valid text replaced.
+def checked(question: str) -> str:
+    """Give a question on one line, what is no valid text replaced.
 
     Raises SettingsError when it is no text, empty or too long.
     """

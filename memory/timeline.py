@@ -1,0 +1,75 @@
+"""The timeline: which stretches of a stream are kept, which only as gist, and which were given up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .consolidation import GIST
+from .forgotten import Forgotten
+
+Kind = Literal["kept", "gist", "forgotten"]
+
+MOST_STRETCHES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Name a stretch [start_us, end_us) of stream time and what is left of it."""
+
+    start_us: int
+    end_us: int
+    kind: Kind
+
+
+def timeline_of(
+    groups: NDArray[np.void], forgotten: Iterable[Forgotten], most: int = MOST_STRETCHES
+) -> tuple[Stretch, ...]:
+    """Lay out what is remembered in time order, in at most `most` stretches.
+
+    groups: rows of GROUP in time order.  Neighbours of one kind are one stretch; where there are too many, the shortest
+    gaps between two of one kind are closed, then the shortest stretches are counted to the one before them.
+    """
+    changes = np.flatnonzero(np.diff(groups["level"] >= GIST)) + 1 if len(groups) else np.zeros(0, dtype=np.int64)
+    breaks = np.flatnonzero(groups["start_us"][1:] > groups["end_us"][:-1]) + 1 if len(groups) else changes
+    firsts = np.unique(np.concatenate([np.zeros(min(1, len(groups)), dtype=np.int64), changes, breaks]))
+    lasts = np.append(firsts[1:], len(groups)) - 1 if len(firsts) else firsts
+    laid = [
+        Stretch(
+            int(groups["start_us"][first]),
+            int(groups["end_us"][last]),
+            "gist" if groups["level"][first] >= GIST else "kept",
+        )
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)
+    ]
+    laid += [Stretch(one.start_us, one.end_us, "forgotten") for one in forgotten]
+    return _fewer(sorted(laid, key=lambda one: (one.start_us, one.end_us)), most)
+
+
+def joined(laid: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """Make one stretch of neighbours of one kind that touch."""
+    found: list[Stretch] = []
+    for one in laid:
+        if found and found[-1].kind == one.kind and one.start_us <= found[-1].end_us:
+            found[-1] = replace(found[-1], end_us=max(found[-1].end_us, one.end_us))
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def _fewer(laid: list[Stretch], most: int) -> tuple[Stretch, ...]:
+    while len(laid) > most:
+        alike = [
+            (after.start_us - before.end_us, place)
+            for place, (before, after) in enumerate(pairwise(laid))
+            if before.kind == after.kind
+        ]
+        if alike:
+            _, place = min(alike)
+        else:
+            place = min(range(1, len(laid)), key=lambda place: laid[place].end_us - laid[place].start_us) - 1
+        laid[place : place + 2] = [replace(laid[place], end_us=max(laid[place].end_us, laid[place + 1].end_us))]
+    return tuple(laid)

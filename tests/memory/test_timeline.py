@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onlooker.memory.catalogue import GROUP
+from onlooker.memory.consolidation import COARSE, FRESH, GIST, THIN
+from onlooker.memory.forgotten import Forgotten
+from onlooker.memory.timeline import Stretch, joined, timeline_of
+
+
+def groups_of(*rows: tuple[int, int, int]) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    made = np.zeros(len(rows), dtype=GROUP)
+    for row, (start_us, end_us, level) in zip(made, rows, strict=True):
+        row["start_us"], row["end_us"], row["level"] = start_us, end_us, level
+    return made
+
+
+def test_nothing_remembered_is_an_empty_timeline() -> None:
+    assert timeline_of(groups_of(), ()) == ()
+
+
+def test_neighbours_of_one_kind_are_one_stretch() -> None:
+    groups = groups_of((0, 10, GIST), (10, 20, GIST), (20, 30, THIN), (30, 40, COARSE), (40, 50, FRESH))
+    assert timeline_of(groups, ()) == (Stretch(0, 20, "gist"), Stretch(20, 50, "kept"))
+
+
+def test_what_was_forgotten_stands_between_what_is_kept() -> None:
+    laid = timeline_of(groups_of((0, 10, FRESH), (30, 40, FRESH)), (Forgotten(10, 30, 4),))
+    assert laid == (Stretch(0, 10, "kept"), Stretch(10, 30, "forgotten"), Stretch(30, 40, "kept"))
+
+
+def test_a_gap_that_nothing_was_seen_in_stays_one() -> None:
+    assert len(timeline_of(groups_of((0, 10, FRESH), (30, 40, FRESH)), ())) == 2
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50), st.sampled_from([FRESH, GIST])), max_size=60),
+    most=st.integers(1, 12),
+)
+def test_there_are_never_more_than_asked_for_and_all_of_it_is_covered(
+    lengths: list[tuple[int, int, int]], most: int
+) -> None:
+    rows, now = [], 0
+    for length, gap, level in lengths:
+        rows.append((now, now + length, level))
+        now += length + gap
+    laid = timeline_of(groups_of(*rows), (), most)
+    assert len(laid) <= most
+    for start_us, end_us, _ in rows:
+        assert any(one.start_us <= start_us and end_us <= one.end_us for one in laid)
+    assert list(laid) == sorted(laid, key=lambda one: one.start_us)
+
+
+@pytest.mark.parametrize(("gap", "count"), [(0, 1), (1, 2)])
+def test_stretches_that_touch_are_joined(gap: int, count: int) -> None:
+    assert len(joined([Stretch(0, 10, "kept"), Stretch(10 + gap, 20, "kept")])) == count
