@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import RecallError, SettingsError, StorageError
@@ -260,6 +261,12 @@ class Archive:
         A block without duration counts as its one moment.
         """
         return self._holdings.between(since_us, until_us)
+
+    def sizes(
+        self, since_us: int | None = None, until_us: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Give the ids of the blocks whose span meets [since_us, until_us), and how many tokens each has."""
+        return self._holdings.sizes(since_us, until_us)
 
     def span(self) -> tuple[int, int] | None:
         """Give the stretch of stream time remembered, None when nothing is."""

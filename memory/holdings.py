@@ -67,6 +67,11 @@ class Holdings:
         rows = self.blocks.rows
         return tuple(rows["id"][meets(rows, since_us, until_us)].tolist())
 
+    def sizes(self, since_us: int | None, until_us: int | None) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Give ids and numbers of tokens of the blocks whose span meets [since_us, until_us), in time order; copies."""
+        rows = self.blocks.rows[meets(self.blocks.rows, since_us, until_us)]
+        return rows["id"].astype(np.int64), rows["tokens"].astype(np.int32)
+
     def ended(self, until_us: int) -> tuple[int, ...]:
         """List the blocks that ended at a time or before it."""
         rows = self.blocks.rows

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import RecallError, SettingsError
 from ..models.backbone import HeadId
 from .archive import Archive
-from .selection import Candidates, SelectionSettings, select
+from .selection import Candidates, Readable, SelectionSettings, select
 from .traces import Trace, unit
 
 Fusion = Literal["heads", "embeddings", "fused"]
@@ -100,8 +100,8 @@ class Recall:
         if not groups:
             return Recalled()
         ids = np.unique(np.concatenate([row.block_ids for group in groups for row in group.heads]))
-        allowed = set(self.archive.between(since_us, until_us)).difference(exclude)
-        ids = ids[np.isin(ids, np.fromiter(allowed, np.int64, len(allowed)))]
+        readable = Readable(*self.archive.sizes(since_us, until_us), exclude)
+        ids = ids[np.isfinite(readable.sizes(ids))]
         if not len(ids):
             return Recalled()
         laid = [[_spread(head, ids) for head in group.heads] for group in groups]
@@ -116,10 +116,7 @@ class Recall:
             source=np.repeat(np.arange(len(voices)), [len(voice) for voice in voices]),
         )
 
-        def size_of(block_id: int) -> int | None:
-            return self.archive.size(block_id) if block_id in allowed else None
-
-        chosen = sorted(select(candidates, budget_tokens, size_of, self.settings.selection))
+        chosen = sorted(select(candidates, budget_tokens, readable, self.settings.selection))
         z_of = dict(zip(ids.tolist(), evidence.tolist(), strict=True))
         scores = tuple(z_of.get(block_id, -math.inf) for block_id in chosen)
         return Recalled(
@@ -128,7 +125,7 @@ class Recall:
             relevance=float(sources.max()),
             chance=max(group.chance for group in groups),
             likeness=max((group.likeness_of(ids) for group in groups if group.cosines), default=None),
-            tokens=sum(self.archive.size(block_id) or 0 for block_id in chosen),
+            tokens=sum(readable.size(block_id) or 0 for block_id in chosen),
         )
 
     def _score(

@@ -7,8 +7,9 @@ fires.  A voice is served by every chosen block in which it fires, whoever chose
 neighbours in which the same voice fires) lose worth with each of them chosen, so a long static scene cannot take all.
 """
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,28 +61,59 @@ class Candidates:
     source: NDArray[np.int64]
 
 
+class Readable:
+    """Say which blocks may be read, and how many tokens each has.
+
+    block_ids: int64 [n], rising.  tokens: [n].  exclude: blocks among them that may not be read.
+    """
+
+    def __init__(
+        self, block_ids: NDArray[np.int64], tokens: NDArray[np.integer[Any]], exclude: Collection[int] = ()
+    ) -> None:
+        may = ~np.isin(block_ids, np.fromiter(exclude, np.int64, len(exclude)))
+        self._ids, self._tokens = block_ids[may], tokens[may]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def size(self, block_id: int) -> int | None:
+        """Give a block's number of tokens, None where it may not be read."""
+        place = int(self._ids.searchsorted(block_id))
+        there = place < len(self._ids) and self._ids[place] == block_id
+        return int(self._tokens[place]) if there else None
+
+    def sizes(self, block_ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the blocks' numbers of tokens [m], infinity where one may not be read."""
+        sizes = np.full(len(block_ids), np.inf)
+        if len(self._ids):
+            places = np.minimum(self._ids.searchsorted(block_ids), len(self._ids) - 1)
+            there = self._ids[places] == block_ids
+            sizes[there] = self._tokens[places[there]]
+        return sizes
+
+
 def select(
     candidates: Candidates,
     budget_tokens: int,
-    size_of: Callable[[int], int | None],
+    readable: Readable,
     settings: SelectionSettings | None = None,
 ) -> list[int]:
     """Choose block ids, in order of choice, of at most budget_tokens tokens together.
 
-    size_of: tokens of a block, None for a block that may not be read; neighbours need not be candidates.
+    readable: neighbours need not be candidates.
     """
-    ballot = _Ballot(candidates, budget_tokens, size_of, settings or SelectionSettings())
+    ballot = _Ballot(candidates, budget_tokens, readable, settings or SelectionSettings())
     return ballot.run() if len(candidates.block_ids) else []
 
 
 class _Ballot:
     def __init__(
-        self, candidates: Candidates, budget: int, size_of: Callable[[int], int | None], settings: SelectionSettings
+        self, candidates: Candidates, budget: int, readable: Readable, settings: SelectionSettings
     ) -> None:
         self.settings = settings
         self.ids = candidates.block_ids
         self.left = budget
-        self.size_of = size_of
+        self.readable = readable
         self.chosen: dict[int, None] = {}  # in order of choice
         if not len(self.ids):
             return
@@ -98,8 +130,7 @@ class _Ballot:
         inside = loud >= settings.fires * loud.max(axis=1, initial=0.0, keepdims=True)
         self.events = _events(self.ids, inside, settings.gap_blocks)
         self.taken = np.zeros(int(self.events.max()) + 1)  # per event
-        sizes = [size_of(block_id) for block_id in self.ids.tolist()]
-        self.sizes = np.array([np.inf if size is None else size for size in sizes])
+        self.sizes = readable.sizes(self.ids)
         self.open = np.isfinite(self.sizes)
         shifted = np.exp(candidates.evidence - candidates.evidence.max())
         self.mass = shifted / shifted.sum()
@@ -165,7 +196,7 @@ class _Ballot:
                     self._spend(neighbour)
 
     def _spend(self, block_id: int) -> bool:
-        size = self.size_of(block_id)
+        size = self.readable.size(block_id)
         if size is None or size > self.left:
             return False
         self.left -= size

@@ -8,9 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.errors import SettingsError
-from onlooker.memory.selection import Candidates, SelectionSettings, select
+from onlooker.memory.selection import Candidates, Readable, SelectionSettings, select
 
 PLAIN = SelectionSettings(mass=1.0, neighbours=0)
+
+
+def readable(sizes: dict[int, int]) -> Readable:
+    ids = np.array(sorted(sizes), dtype=np.int64)
+    return Readable(ids, np.array([sizes[i] for i in ids.tolist()], dtype=np.int32))
+
+
+def alike(count: int = 1000) -> Readable:
+    return readable(dict.fromkeys(range(count), 1))
 
 
 def candidates(voices: np.ndarray, ids: np.ndarray | None = None) -> Candidates:
@@ -39,7 +48,7 @@ def test_choices_are_distinct_readable_and_within_the_budget(
     ids = np.sort(rng.choice(60, blocks, replace=False))
     sizes = {int(i): int(n) for i, n in enumerate(rng.integers(0, 9, 60)) if n}
     settings = SelectionSettings(neighbours=neighbours, mass=mass)
-    chosen = select(candidates(rng.standard_normal((voices, blocks)) * 4, ids), budget, sizes.get, settings)
+    chosen = select(candidates(rng.standard_normal((voices, blocks)) * 4, ids), budget, readable(sizes), settings)
     assert len(chosen) == len(set(chosen))
     assert sum(sizes[i] for i in chosen) <= budget
     if mass == 1.0 and not neighbours:
@@ -51,12 +60,12 @@ def test_a_quieter_second_thing_gets_in() -> None:
     voices = np.full((2, 200), 0.5)
     voices[0, 10:110] = 12.0 + np.linspace(0, 1, 100)  # the dog, for a hundred blocks
     voices[1, 150] = 8.0  # the apple, once
-    chosen = select(candidates(voices), 6, lambda _: 1, PLAIN)
+    chosen = select(candidates(voices), 6, alike(), PLAIN)
     assert 109 in chosen[:1]
     assert 150 in chosen
     assert len(chosen) == 6
     # without a say of its own it would not: its score is below a hundred others
-    alone = select(replace(candidates(voices), voices=voices[:0], source=np.zeros(0, np.int64)), 6, lambda _: 1, PLAIN)
+    alone = select(replace(candidates(voices), voices=voices[:0], source=np.zeros(0, np.int64)), 6, alike(), PLAIN)
     assert 150 not in alone
 
 
@@ -64,9 +73,9 @@ def test_one_long_event_does_not_take_all() -> None:
     voices = np.full((1, 300), 0.5)
     voices[0, :200] = 10.0
     voices[0, [230, 260, 290]] = 6.5
-    chosen = select(candidates(voices), 8, lambda _: 1, PLAIN)
+    chosen = select(candidates(voices), 8, alike(), PLAIN)
     assert {230, 260, 290} <= set(chosen)
-    greedy = select(candidates(voices), 8, lambda _: 1, replace(PLAIN, decay=1.0))
+    greedy = select(candidates(voices), 8, alike(), replace(PLAIN, decay=1.0))
     assert not {230, 260, 290} & set(greedy)
 
 
@@ -75,16 +84,16 @@ def test_neighbours_come_along_when_they_may_be_read() -> None:
     voices[0, 7] = 9.0
     sizes = {i: 1 for i in range(20) if i != 8}
     settings = SelectionSettings(neighbours=1, least_blocks=1)
-    assert select(candidates(voices), 10, sizes.get, settings) == [7, 6]
+    assert select(candidates(voices), 10, readable(sizes), settings) == [7, 6]
     lone = candidates(np.full((1, 1), 9.0), np.array([7]))
-    assert sorted(select(lone, 10, lambda _: 1, settings)) == [6, 7, 8]  # neighbours that were no hit themselves
+    assert sorted(select(lone, 10, alike(), settings)) == [6, 7, 8]  # neighbours that were no hit themselves
 
 
 def test_mass_ends_the_choice_early() -> None:
     voices = np.full((1, 100), 1.0)
     voices[0, 40:44] = 20.0
     settings = SelectionSettings(mass=0.9, least_blocks=2, neighbours=0)
-    assert sorted(select(candidates(voices), 50, lambda _: 1, settings)) == [40, 41, 42, 43]
+    assert sorted(select(candidates(voices), 50, alike(), settings)) == [40, 41, 42, 43]
 
 
 def test_weak_voices_are_not_heard() -> None:
@@ -92,16 +101,26 @@ def test_weak_voices_are_not_heard() -> None:
     voices = rng.uniform(0, 4, (10, 500))  # words that mean nothing to the head
     voices[4, 321] = 15.0
     voices[4, 123] = 13.0
-    assert set(select(candidates(voices), 2, lambda _: 1, PLAIN)) == {321, 123}
+    assert set(select(candidates(voices), 2, alike(), PLAIN)) == {321, 123}
 
 
 def test_a_best_block_that_does_not_fit_gives_way() -> None:
     voices = np.array([[9.0, 8.0, 7.0]])
-    assert select(candidates(voices), 4, {0: 5, 1: 4, 2: 1}.get, PLAIN) == [1]
-    assert select(candidates(voices), 0, lambda _: 1, PLAIN) == []
+    assert select(candidates(voices), 4, readable({0: 5, 1: 4, 2: 1}), PLAIN) == [1]
+    assert select(candidates(voices), 0, alike(), PLAIN) == []
 
 
 @pytest.mark.parametrize("change", [{"mass": 0.0}, {"decay": 1.5}, {"neighbours": -1}])
 def test_settings_are_checked(change: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="selection needs"):
         SelectionSettings(**change)  # type: ignore[arg-type]
+
+
+def test_what_is_excluded_or_unknown_may_not_be_read() -> None:
+    some = Readable(np.array([2, 5, 9]), np.array([4, 6, 8]), exclude=(5, 70))
+    assert [some.size(block_id) for block_id in (1, 2, 5, 9, 10)] == [None, 4, None, 8, None]
+    assert some.sizes(np.array([0, 2, 5, 9, 99])).tolist() == [np.inf, 4, np.inf, 8, np.inf]
+    assert len(some) == 2
+    nothing = Readable(np.zeros(0, np.int64), np.zeros(0, np.int32))
+    assert nothing.size(0) is None
+    assert nothing.sizes(np.array([0])).tolist() == [np.inf]
