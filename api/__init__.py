@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .stream.engine.engine import Engine
     from .stream.engine.live_session import LiveSession
     from .stream.engine.settings import EngineSettings
+    from .stream.live.live_source import LiveSource
+    from .stream.live.opening import open_live
     from .stream.session import Session
     from .stream.source import open_source
 
@@ -49,6 +51,7 @@ __all__ = [
     "InstallationError",
     "IntegrityError",
     "LiveSession",
+    "LiveSource",
     "Model",
     "ModelError",
     "OnlookerError",
@@ -62,6 +65,7 @@ __all__ = [
     "StorageError",
     "__version__",
     "load",
+    "open_live",
     "open_source",
 ]
 
@@ -73,11 +77,13 @@ _HOMES = {
     "Evidence": ".answer",
     "Frame": ".frame",
     "LiveSession": ".stream.engine.live_session",
+    "LiveSource": ".stream.live.live_source",
     "Model": ".model",
     "Sampling": ".models.backbone",
     "Session": ".stream.session",
     "Settings": ".settings",
     "load": ".model",
+    "open_live": ".stream.live.opening",
     "open_source": ".stream.source",
 }
 

@@ -12,7 +12,7 @@ from .evidence import EvidenceFolder
 from .interruption import Interruption
 from .model_options import DEVICE, DTYPE, OFFLINE, REVISION, ModelChoice
 
-HELP = """Watch a video, remember it, and answer questions about it.
+HELP = """Watch a video or a camera, remember it, and answer questions about it.
 
 Questions are asked when all of it has been seen, or at each --at. Answers go to stdout, with the times at which they
 were seen; progress goes to stderr. Ctrl-C stops watching and answers from what was seen so far; a second one leaves.
@@ -29,6 +29,12 @@ Ask while it streams, at two moments of the stream:
 Ask about your own footage, with pictures of where it was seen:
   onlooker ask talk.mp4 "When did the slides end?" --evidence seen/ \\
     --model Qwen/Qwen3-VL-2B-Instruct --dtype bfloat16
+
+\b
+Watch a camera for a while, or the built-in theatre where there is none:
+  onlooker ask camera:0 --to 0:30 "What is there now?"
+  onlooker ask theatre:7 --to 0:20 "What is there now?"
+  onlooker ask rtsp://user:password@10.0.0.5/stream1 "Who came in?"
 
 \b
 Keep the memory, go on later, ask without the video (onlooker memory --help):
@@ -58,7 +64,9 @@ def read_time(text: str) -> int:
 
 
 def ask(
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="The video file.", show_default=False)] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="The video file, or a live source.", show_default=False)
+    ] = None,
     questions: Annotated[
         list[str] | None, typer.Argument(metavar="QUESTION", help="What to ask.", show_default=False)
     ] = None,
@@ -140,6 +148,11 @@ def ask(
     check_words(source, asked, memory)
     if source is None and (at or start or to):
         raise SettingsError("--at, --from and --to are about watching, and no video is given; name one")
+    if source is not None and start:
+        from ..stream.live.opening import is_live
+
+        if is_live(source):
+            raise SettingsError("--from is for files: a live source is watched from now on; leave --from out")
     settings = Settings(
         recipe=prune,
         prune_rate=prune_rate,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..answer import Answer
-from ..errors import SettingsError
+from ..errors import SettingsError, SourceError
 from ..memory.time_phrases import format_clock
 from ..model import Model
 from ..models.backbone import Sampling
@@ -19,12 +19,15 @@ from ..models.fit import CacheShape, bytes_text, describe, fit, weights_numbers
 from ..models.machine import device_room
 from ..models.tokens import VisualTokens
 from ..settings import Settings
+from ..stream.live.live_source import LiveSource
+from ..stream.live.opening import feed_of, is_live, open_live
 from ..stream.session import Session
 from ..stream.source import Source, SourceInfo, SourceReport, open_source
 from ..stream.watching import Moment, Watching
 from .answers import AnswerWriter, JsonAnswers, PlainAnswers
 from .evidence import EvidenceFolder
 from .interruption import Interruption
+from .live_notes import LiveNotes
 from .model_options import ModelChoice, load
 from .progress import Progress
 
@@ -75,20 +78,30 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
         recall_only(request, settings, folder)
         return
     with own_warnings(), ExitStack() as opened:
-        source = opened.enter_context(open_source(request.source, request.fps, request.start_us, request.end_us))
+        live = is_live(request.source)
+        source: Source | None = None
+        if live:
+            feed = feed_of(request.source, request.fps)  # its time begins when the model is there
+            identity, name = feed.identity, feed.name
+        else:
+            source = opened.enter_context(open_source(request.source, request.fps, request.start_us, request.end_us))
+            identity, name = source.identity, request.source
         model = Model(load(request.model, request.quiet))
         if not (model.backbone.card.retrieval_heads or request.quiet):
             note(UNCALIBRATED.format(model=request.model.name))
-        if request.verbose:
+        if request.verbose and source is not None:
             for line in fit_of(model, request, settings, source.info):
                 note(line)
         sampling = Sampling(request.max_tokens, request.temperature)
         with model.session(settings, memory=request.memory) as session:
-            session.belongs_to(source.identity, request.source)
+            session.belongs_to(identity, name)
             warn_of_damage(request, session)
             for question in request.questions:
                 session.check(question)
-            if session.last_us is not None:
+            if source is None:
+                interruption.watching = True  # before its first note, at which somebody may press Ctrl-C
+                source = opened.enter_context(tune_in(request, session.last_us, interruption))
+            elif session.last_us is not None:
                 source.close()
                 source = opened.enter_context(go_on(request, session.last_us, session.exact))
             last = max(request.moments_us, default=None)
@@ -109,6 +122,8 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     interruption.watching = moment.reason == "reached"  # else there is nothing more to watch
                     if progress is not None:
                         progress.clear()
+                    if isinstance(source, LiveSource) and not source.report.delivered:
+                        raise SourceError(f"no frame came: {source.status.reason or f'{name} had no time to give one'}")
                     for remark in remarks_on(moment):
                         note(remark)
                     if moment.fresh or moment.reason == "reached":
@@ -123,12 +138,46 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
                     note(warning)
 
 
+def tune_in(request: Request, last_us: int | None, interruption: Interruption) -> LiveSource:
+    """Open a live source: time begins now, behind what its memory has.
+
+    It ends by the clock at --to, or behind the last --at, even when no frame comes.  Raises SettingsError for a moment
+    that is over already.
+    """
+    assert request.source is not None
+    if last_us is not None:
+        check_ahead(request, last_us)
+        if request.end_us is not None and request.end_us <= last_us:
+            raise SettingsError(
+                f"--to {format_clock(request.end_us)} is over: {request.memory} remembers up to "
+                f"{format_clock(last_us)}, and a live source goes on from there; give a later --to, or none and stop "
+                "with Ctrl-C"
+            )
+    end_us = request.end_us
+    if end_us is None and request.moments_us:
+        end_us = max(request.moments_us) + 1
+    return open_live(
+        request.source,
+        request.fps,
+        start_us=0 if last_us is None else last_us + 1,
+        end_us=end_us,
+        on_status=LiveNotes(note, interruption.stop, request.quiet),
+        stop=interruption.stop,
+    )
+
+
 def go_on(request: Request, last_us: int, taken: bool) -> Source:
     """Open the source behind what was watched into the memory before.
 
     Raises SettingsError for a moment that was watched already: what came later is remembered too.
     """
     assert request.source is not None
+    check_ahead(request, last_us)
+    return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us, taken=taken)
+
+
+def check_ahead(request: Request, last_us: int) -> None:
+    """Say that it goes on from a moment; raise SettingsError for questions put before it."""
     early = [moment for moment in request.moments_us if moment < last_us]
     if early:
         raise SettingsError(
@@ -137,7 +186,6 @@ def go_on(request: Request, last_us: int, taken: bool) -> Source:
         )
     if not request.quiet:
         note(f"{request.memory} remembers up to {format_clock(last_us)}: going on from there")
-    return open_source(request.source, request.fps, request.start_us, request.end_us, after_us=last_us, taken=taken)
 
 
 def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | None) -> None:

@@ -1,20 +1,14 @@
 """What every source of frames offers, and how one is opened from a command line's word."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self
-from urllib.parse import unquote, urlsplit
 
-from ..errors import SourceError
+from ..errors import SettingsError
 from ..frame import Frame
 
-SourceKind = Literal["file", "camera", "rtsp", "pushed"]
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters or more, so that C:\ stays a path
-_LIVE = ("camera", "rtsp", "rtsps", "rtmp", "srt", "udp", "tcp", "rtp", "v4l2")
+SourceKind = Literal["file", "camera", "rtsp", "http", "network", "theatre", "pushed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +96,25 @@ def open_source(
     after_us: int | None = None,
     taken: bool = True,
 ) -> Source:
-    """Open a source by its word: the path of a video file, or a file: address.
+    """Open a source by its word: a file's path, a file: address, or a live one (theatre:7, camera:0, rtsp://...).
 
     fps: at most so many frames a second, chosen by their time stamps; None for every frame.  start_us, end_us: only
     frames with start_us <= time_us < end_us, in microseconds of stream time.  after_us: time of the last of these that
     was watched before; only what came after it is delivered.  taken: False where no frame was watched at just that
     time.
+    A live source (LiveSource; docs/sources.md) is opened at once, whatever its camera does; its stream time counts
+    from now, from behind after_us where that is given.
     Raises SourceError for what cannot be opened, SettingsError for a frame rate or a range outside its limits.
     """
-    match = _SCHEME.match(spec)
-    scheme = match.group(1).lower() if match and not Path(spec).exists() else ""
-    if not spec.strip():
-        raise SourceError("the source is empty; give the path of a video file")
-    if scheme in _LIVE:
-        raise SourceError(
-            f"cannot open {spec}: live sources ({scheme}:) come in a later release; "
-            "record a file and give its path, or push frames yourself with session.see()"
-        )
-    if scheme == "file":
-        parts = urlsplit(spec)
-        if parts.netloc not in ("", "localhost"):
-            raise SourceError(f"cannot open {spec}: it names another machine; copy the file here and give its path")
-        spec = unquote(parts.path)
-    elif scheme and "://" in spec:
-        raise SourceError(f"cannot open {spec}: {scheme} addresses are not read; download the file and give its path")
+    from .live.opening import check_path, is_live, open_live
+
+    if is_live(spec):
+        if start_us:
+            raise SettingsError(
+                f"a live source is watched from now on, not from {start_us / 1e6:g} s; leave the start (--from) out"
+            )
+        return open_live(spec, fps, start_us=0 if after_us is None else after_us + 1, end_us=end_us)
+    path = check_path(spec)
     from .file_source import FileSource  # decoders are loaded only when a file is opened
 
-    return FileSource(spec, fps=fps, start_us=start_us, end_us=end_us, after_us=after_us, taken=taken)
+    return FileSource(path, fps=fps, start_us=start_us, end_us=end_us, after_us=after_us, taken=taken)
