@@ -60,9 +60,10 @@ class Ingest:
         self._recipe = self._recipe_for((1, 1))  # as the window; what is wrong with the settings shows at once
         self._state = State()
         self._pending: list[Frame] = []  # keyframes not yet prefilled; the last one's span is still open
-        self._aside: list[Seen] | None = None  # those, encoded for a question; None when they changed
+        self._aside: list[Seen] = []  # the first of those, encoded to be read before they are stored
         self._encoded: deque[Seen] = deque(maxlen=settings.recent_frames)
         self._frames = self._keyframes = self._cells = self._tokens = 0
+        self._changes = 0
         self._place = 0  # where the next block starts
         self.now_us = 0
         self.start_us = 0
@@ -72,6 +73,11 @@ class Ingest:
     def report(self) -> IngestReport:
         """What was taken in so far."""
         return IngestReport(self._frames, self._keyframes, self._cells, self._tokens, self.now_us)
+
+    @property
+    def changes(self) -> int:
+        """How many keyframes this process kept because something had changed, and not for the time that had passed."""
+        return self._changes
 
     def see(self, frame: Frame) -> bool:
         """Take in the next frame; say whether it became a keyframe.  Its time must be later than the last one's.
@@ -86,7 +92,8 @@ class Ingest:
             self.start_us = frame.time_us
             self._tell()
         before = self._gate.state
-        kept = self.settings.keyframes == "all" or self._gate.decide(frame).kept
+        action = "keep" if self.settings.keyframes == "all" else self._gate.decide(frame).action
+        kept = action != "skip"
         if kept:
             if len(self._pending) >= self.settings.chunk_frames:
                 try:
@@ -96,8 +103,8 @@ class Ingest:
                     raise
             # It waits here while the caller may draw the next picture into the same array.
             self._pending.append(replace(frame, image=frame.image.copy()))
-            self._aside = None
             self._keyframes += 1
+            self._changes += action != "heartbeat"
         self._frames += 1
         self.now_us = frame.time_us
         return kept
@@ -105,11 +112,15 @@ class Ingest:
     def recent(self) -> list[Seen]:
         """Give the newest keyframes with whole features: all that wait, and more up to `recent_frames`.
 
-        Waiting frames are encoded here, on the side and once for all questions until the next keyframe: what is
-        stored later does not depend on it.
+        Waiting frames are encoded here, on the side and each once for all who read them.  The batch that a frame is
+        encoded in may change its features' last bits, and nothing may depend on who had looked before: so each is
+        encoded alone, and their chunk encodes them anew, all at once.
         """
-        if self._aside is None:
-            self._aside = self._look(None)[1] if self._pending else []
+        for frame in self._pending[len(self._aside) :]:
+            if self._aside:  # the keyframe after it has come, so its end is known
+                self._aside[-1] = replace(self._aside[-1], end_us=frame.time_us)
+            number = self._keyframes - len(self._pending) + len(self._aside)
+            self._aside += self._look([frame], number, None)[1]
         missing = self.settings.recent_frames - len(self._aside)
         return [*(list(self._encoded)[-missing:] if missing > 0 else []), *self._aside]
 
@@ -144,6 +155,11 @@ class Ingest:
         return len(self.backbone.frame(item.tokens))
 
     @property
+    def waits_us(self) -> tuple[int, int] | None:
+        """The stretch of the keyframes that wait for their chunk, up to now; None where none do."""
+        return (self._pending[0].time_us, self.now_us + 1) if self._pending else None
+
+    @property
     def grid(self) -> tuple[int, int]:
         """The (h, w) cells of every frame of this stream: those of its first one.  Raises SettingsError before that."""
         if self._grid is None:
@@ -168,7 +184,7 @@ class Ingest:
         self.window.push(window)
         encoded = [item for item in self._encoded if not within(item.time_us, _end_of(item), since_us, until_us)]
         self._encoded = deque(encoded, self._encoded.maxlen)
-        self._aside = None
+        self._aside = []
         # Both hold pictures, or cells, of frames that may have gone; the next frame is a keyframe, and kept whole.
         self._state, self._gate.state = State(), None
         return count
@@ -234,7 +250,7 @@ class Ingest:
             self._state = point.pruning(device)
         self.window.push(point.block(f"window/{number}", device) for number in range(facts["window"]))
         self._pending = [point.frame(f"pending/{number}") for number in range(facts["pending"])]
-        self._aside = None
+        self._aside = []
         for number, (block_id, place, end_us) in enumerate(facts["encoded"]):
             tokens = point.tokens(f"encoded/{number}", device)
             self._encoded.append(Seen(block_id, tokens, point.bytes(f"encoded/{number}/thumbnail"), place, end_us))
@@ -282,12 +298,13 @@ class Ingest:
         layout = self.backbone.layout
         return clock_place(layout, time_us, self.start_us) if layout.ids_per_second else self._place
 
-    def _look(self, next_us: int | None) -> tuple[VisualTokens, list[Seen]]:
-        """Encode the waiting keyframes whole.  next_us: time of the keyframe after them, None while there is none."""
-        frames = self._pending
+    def _look(self, frames: Sequence[Frame], first: int, next_us: int | None) -> tuple[VisualTokens, list[Seen]]:
+        """Encode waiting keyframes whole, as one batch.
+
+        first: number of the first one.  next_us: time of the keyframe after them, None while there is none.
+        """
         times_us = [frame.time_us for frame in frames]
         tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
-        first = self._keyframes - len(frames)
         seen = []
         for number, (frame, end_us) in enumerate(zip(frames, [*times_us[1:], next_us], strict=True)):
             picture = thumbnail(frame.image, self.settings.thumbnail_px)
@@ -297,7 +314,7 @@ class Ingest:
 
     def _chunk(self, next_us: int) -> Chunk:
         """Prefill the waiting keyframes over [sink | window] into blocks; changes nothing here."""
-        tokens, seen = self._look(next_us)
+        tokens, seen = self._look(self._pending, self._keyframes - len(self._pending), next_us)
         kept, state = self._recipe.step(tokens, self._state)
         parts = [kept.frame(t) for t in range(len(seen))]
         over = [self.sink, *self.window.blocks]
@@ -318,7 +335,7 @@ class Ingest:
         self._state, self._place = chunk.state, chunk.place
         self._cells += chunk.cells
         self._tokens += sum(len(part) for part in chunk.parts)
-        self._pending, self._aside = [], None
+        self._pending, self._aside = [], []
 
 
 def _end_of(item: Seen) -> int:

@@ -18,6 +18,7 @@ from .stats import Mark, SessionStats
 LATELY_S = 5.0  # the frame rate is measured over so long
 ARRIVALS = 256
 REFRESH_S = 1.0
+MOST_WATCHES = 256  # the engine's own bound is in its settings
 Command = tuple[Callable[[], object], "Future[object]"]
 
 
@@ -69,7 +70,7 @@ class Lane:
     def watcher(self) -> Watcher:
         """Its standing questions, for the device's thread."""
         if self._watcher is None:
-            self._watcher = Watcher(self.session)
+            self._watcher = Watcher(self.session, most=MOST_WATCHES)
         return self._watcher
 
     @property

@@ -142,9 +142,10 @@ def test_waiting_frames_are_encoded_once_for_many_questions(
         tiny_backbone, "encode", lambda images, *rest: calls.append(len(images)) or encode(images, *rest)
     )
     assert ingest.recent() == ingest.recent() == ingest.recent()
-    assert calls == [4]
+    assert calls == [1] * 4  # each alone: its features depend on nothing else
     ingest.see(frames[12])
-    assert len(ingest.recent()) == 5 and calls == [4, 5]
+    assert len(ingest.recent()) == 5 and calls == [1] * 5  # only the new one
+    assert [item.end_us for item in ingest.recent()] == [*(frame.time_us for frame in frames[9:13]), None]
 
 
 def test_waiting_gives_the_blocks_that_would_be_stored(tiny_backbone: Backbone, frames: list[Frame]) -> None:
