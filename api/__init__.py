@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from .models.backbone import Sampling
     from .settings import Settings
     from .stream.engine.engine import Engine
+    from .stream.engine.events import (
+        AnswerBegun,
+        AnswerEnded,
+        AnswerPiece,
+        FramesDropped,
+        MemoryForgot,
+        SessionEvent,
+        SessionFailed,
+        SourceChanged,
+        WatchCleared,
+        WatchFired,
+    )
     from .stream.engine.live_session import LiveSession
     from .stream.engine.settings import EngineSettings
     from .stream.live.live_source import LiveSource
@@ -43,15 +55,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AnswerBegun",
+    "AnswerEnded",
+    "AnswerPiece",
     "BusyError",
     "Engine",
     "EngineSettings",
     "Evidence",
     "Frame",
+    "FramesDropped",
     "InstallationError",
     "IntegrityError",
     "LiveSession",
     "LiveSource",
+    "MemoryForgot",
     "Model",
     "ModelError",
     "OnlookerError",
@@ -59,10 +76,15 @@ __all__ = [
     "RecallError",
     "Sampling",
     "Session",
+    "SessionEvent",
+    "SessionFailed",
     "Settings",
     "SettingsError",
+    "SourceChanged",
     "SourceError",
     "StorageError",
+    "WatchCleared",
+    "WatchFired",
     "__version__",
     "load",
     "open_live",
@@ -71,17 +93,26 @@ __all__ = [
 
 _HOMES = {
     "Answer": ".answer",
+    "AnswerBegun": ".stream.engine.events",
+    "AnswerEnded": ".stream.engine.events",
+    "AnswerPiece": ".stream.engine.events",
     "Engine": ".stream.engine.engine",
-    "EngineSettings": ".stream.engine.settings",
     "EngineSettings": ".stream.engine.settings",
     "Evidence": ".answer",
     "Frame": ".frame",
+    "FramesDropped": ".stream.engine.events",
     "LiveSession": ".stream.engine.live_session",
     "LiveSource": ".stream.live.live_source",
+    "MemoryForgot": ".stream.engine.events",
     "Model": ".model",
     "Sampling": ".models.backbone",
     "Session": ".stream.session",
+    "SessionEvent": ".stream.engine.events",
+    "SessionFailed": ".stream.engine.events",
     "Settings": ".settings",
+    "SourceChanged": ".stream.engine.events",
+    "WatchCleared": ".stream.engine.events",
+    "WatchFired": ".stream.engine.events",
     "load": ".model",
     "open_live": ".stream.live.opening",
     "open_source": ".stream.source",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from . import measure, measure_memory
+from . import measure, measure_live, measure_memory, measure_robot, measure_standing
 
 app = typer.Typer(
     help="Write synthetic streams with known answers, and measure on them.",
@@ -60,3 +60,6 @@ app.command("shapes", help=measure.SHAPES_HELP)(measure.shapes)
 app.command("codec", help=measure_memory.CODEC_HELP)(measure_memory.codec)
 app.command("index", help=measure_memory.INDEX_HELP)(measure_memory.index)
 app.command("soak", help=measure_memory.SOAK_HELP)(measure_memory.soak)
+app.command("live", help=measure_live.LIVE_HELP)(measure_live.live)
+app.command("robot", help=measure_robot.ROBOT_HELP)(measure_robot.robot)
+app.command("watch", help=measure_standing.WATCH_HELP)(measure_standing.watch)

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError, StorageError
-from . import ask, bench, doctor, memory, models
+from . import ask, bench, cameras, chat, doctor, memory, models, serve, watch
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -52,7 +52,11 @@ app = typer.Typer(
 
 # Commands, one line each: app.command(name, help=...)(function), or app.add_typer(group, name=...).
 app.command("ask", help=ask.HELP)(ask.ask)
+app.command("chat", help=chat.HELP)(chat.chat)
+app.command("watch", help=watch.HELP)(watch.watch)
+app.command("cameras", help=cameras.HELP)(cameras.cameras)
 app.add_typer(models.app, name="models")
+app.command("serve", help=serve.HELP)(serve.serve)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.add_typer(memory.app, name="memory")
 app.add_typer(bench.app, name="bench")

@@ -3,6 +3,7 @@
     python examples/robot_loop.py
 
 The camera here is the sprite theatre; put your own in place of `camera`. Pictures are uint8 [H, W, 3], RGB.
+Session.see() waits for the model, so every picture is looked at; a loop that may not wait has opencv_loop.py.
 """
 
 import sys

@@ -274,7 +274,7 @@ class Archive:
 
     def timeline(self) -> tuple[Stretch, ...]:
         """Lay out what is remembered and what was given up, in time order."""
-        return timeline_of(self._holdings.groups.rows, self.forgotten)
+        return timeline_of(self._holdings.blocks.rows, self._holdings.groups.rows, self.forgotten)
 
     def forget(self, since_us: int | None = None, until_us: int | None = None) -> tuple[int, ...]:
         """Forget every block whose span meets [since_us, until_us); give their ids.

@@ -107,9 +107,7 @@ def select(
 
 
 class _Ballot:
-    def __init__(
-        self, candidates: Candidates, budget: int, readable: Readable, settings: SelectionSettings
-    ) -> None:
+    def __init__(self, candidates: Candidates, budget: int, readable: Readable, settings: SelectionSettings) -> None:
         self.settings = settings
         self.ids = candidates.block_ids
         self.left = budget

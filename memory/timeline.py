@@ -26,25 +26,27 @@ class Stretch:
 
 
 def timeline_of(
-    groups: NDArray[np.void], forgotten: Iterable[Forgotten], most: int = MOST_STRETCHES
+    blocks: NDArray[np.void],
+    groups: NDArray[np.void],
+    forgotten: Iterable[Forgotten],
+    most: int = MOST_STRETCHES,
 ) -> tuple[Stretch, ...]:
     """Lay out what is remembered in time order, in at most `most` stretches.
 
-    groups: rows of GROUP in time order.  Neighbours of one kind are one stretch; where there are too many, the shortest
-    gaps between two of one kind are closed, then the shortest stretches are counted to the one before them.
+    blocks, groups: rows of BLOCK and GROUP in time order.  Neighbours of one kind are one stretch; where there are too
+    many, the shortest gaps between two of one kind are closed, then the shortest stretches are counted to the one
+    before them.
     """
-    changes = np.flatnonzero(np.diff(groups["level"] >= GIST)) + 1 if len(groups) else np.zeros(0, dtype=np.int64)
-    breaks = np.flatnonzero(groups["start_us"][1:] > groups["end_us"][:-1]) + 1 if len(groups) else changes
-    firsts = np.unique(np.concatenate([np.zeros(min(1, len(groups)), dtype=np.int64), changes, breaks]))
-    lasts = np.append(firsts[1:], len(groups)) - 1 if len(firsts) else firsts
-    laid = [
-        Stretch(
-            int(groups["start_us"][first]),
-            int(groups["end_us"][last]),
-            "gist" if groups["level"][first] >= GIST else "kept",
-        )
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)
-    ]
+    laid: list[Stretch] = []
+    if len(blocks):
+        gist = (groups["level"] >= GIST)[np.searchsorted(groups["id"], blocks["id"], side="right") - 1]
+        apart = (np.diff(gist.astype(np.int8)) != 0) | (blocks["start_us"][1:] > blocks["end_us"][:-1])
+        firsts = np.concatenate([[0], np.flatnonzero(apart) + 1])
+        lasts = np.append(firsts[1:], len(blocks)) - 1
+        laid = [
+            Stretch(int(blocks["start_us"][first]), int(blocks["end_us"][last]), "gist" if gist[first] else "kept")
+            for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True)
+        ]
     laid += [Stretch(one.start_us, one.end_us, "forgotten") for one in forgotten]
     return _fewer(sorted(laid, key=lambda one: (one.start_us, one.end_us)), most)
 

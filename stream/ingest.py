@@ -60,6 +60,7 @@ class Ingest:
         self._recipe = self._recipe_for((1, 1))  # as the window; what is wrong with the settings shows at once
         self._state = State()
         self._pending: list[Frame] = []  # keyframes not yet prefilled; the last one's span is still open
+        self._cut: dict[int, int] = {}  # by their times, the ends of those that a gap came after
         self._aside: list[Seen] = []  # the first of those, encoded to be read before they are stored
         self._encoded: deque[Seen] = deque(maxlen=settings.recent_frames)
         self._frames = self._keyframes = self._cells = self._tokens = 0
@@ -79,9 +80,10 @@ class Ingest:
         """How many keyframes this process kept because something had changed, and not for the time that had passed."""
         return self._changes
 
-    def see(self, frame: Frame) -> bool:
+    def see(self, frame: Frame, after_gap: bool = False) -> bool:
         """Take in the next frame; say whether it became a keyframe.  Its time must be later than the last one's.
 
+        after_gap: the stream was away before it.  It becomes a keyframe, and the one before it ends where frames did.
         When this fails or is interrupted, the frame was not taken in and the next one can be.
         """
         if self._grid is None:
@@ -92,15 +94,20 @@ class Ingest:
             self.start_us = frame.time_us
             self._tell()
         before = self._gate.state
+        end_us = frame.time_us
+        if after_gap and self._frames:
+            self._gate.state, end_us = None, self.now_us + 1
         action = "keep" if self.settings.keyframes == "all" else self._gate.decide(frame).action
         kept = action != "skip"
         if kept:
             if len(self._pending) >= self.settings.chunk_frames:
                 try:
-                    self._keep(self._chunk(frame.time_us))
+                    self._keep(self._chunk(end_us))
                 except BaseException:
                     self._gate.state = before
                     raise
+            if end_us != frame.time_us and self._pending:
+                self._cut[self._pending[-1].time_us] = end_us
             # It waits here while the caller may draw the next picture into the same array.
             self._pending.append(replace(frame, image=frame.image.copy()))
             self._keyframes += 1
@@ -118,7 +125,8 @@ class Ingest:
         """
         for frame in self._pending[len(self._aside) :]:
             if self._aside:  # the keyframe after it has come, so its end is known
-                self._aside[-1] = replace(self._aside[-1], end_us=frame.time_us)
+                before = self._aside[-1]
+                self._aside[-1] = replace(before, end_us=self._cut.get(before.time_us, frame.time_us))
             number = self._keyframes - len(self._pending) + len(self._aside)
             self._aside += self._look([frame], number, None)[1]
         missing = self.settings.recent_frames - len(self._aside)
@@ -155,9 +163,10 @@ class Ingest:
         return len(self.backbone.frame(item.tokens))
 
     @property
-    def waits_us(self) -> tuple[int, int] | None:
-        """The stretch of the keyframes that wait for their chunk, up to now; None where none do."""
-        return (self._pending[0].time_us, self.now_us + 1) if self._pending else None
+    def waits_us(self) -> list[tuple[int, int]]:
+        """The stretches of the keyframes that wait for their chunk, up to now."""
+        ends = self._ends(self._pending, self.now_us + 1)
+        return [(frame.time_us, end_us or 0) for frame, end_us in zip(self._pending, ends, strict=True)]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -192,10 +201,9 @@ class Ingest:
     def _forget_waiting(self, since_us: int | None, until_us: int | None) -> int:
         """Forget keyframes that wait for their chunk; say how many."""
         frames = self._pending
-        ends = [*(frame.time_us for frame in frames[1:]), self.now_us + 1]
         goes = [
-            within(frame.time_us, end_us, since_us, until_us)
-            for frame, end_us in zip(frames, ends[: len(frames)], strict=True)
+            within(frame.time_us, self.now_us + 1 if end_us is None else end_us, since_us, until_us)
+            for frame, end_us in zip(frames, self._ends(frames, self.now_us + 1), strict=True)
         ]
         if not any(goes):
             return 0
@@ -203,7 +211,7 @@ class Ingest:
         if first:
             self._pending, self._keyframes = frames[:first], self._keyframes - (count - first)
             try:
-                self._keep(self._chunk(frames[first].time_us))
+                self._keep(self._chunk(self._cut.get(frames[first - 1].time_us, frames[first].time_us)))
             except BaseException:
                 self._pending = frames
                 raise
@@ -223,6 +231,7 @@ class Ingest:
                 "recipe": [self.settings.recipe, self.settings.prune_rate],
                 "window": len(self.window),
                 "pending": len(self._pending),
+                "cut": list(self._cut.items()),
                 "encoded": [[item.block_id, item.place, item.end_us] for item in self._encoded],
             }
         )
@@ -250,6 +259,7 @@ class Ingest:
             self._state = point.pruning(device)
         self.window.push(point.block(f"window/{number}", device) for number in range(facts["window"]))
         self._pending = [point.frame(f"pending/{number}") for number in range(facts["pending"])]
+        self._cut = dict(facts.get("cut", ()))
         self._aside = []
         for number, (block_id, place, end_us) in enumerate(facts["encoded"]):
             tokens = point.tokens(f"encoded/{number}", device)
@@ -306,11 +316,16 @@ class Ingest:
         times_us = [frame.time_us for frame in frames]
         tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
         seen = []
-        for number, (frame, end_us) in enumerate(zip(frames, [*times_us[1:], next_us], strict=True)):
+        for number, (frame, end_us) in enumerate(zip(frames, self._ends(frames, next_us), strict=True)):
             picture = thumbnail(frame.image, self.settings.thumbnail_px)
             place = self._place_of(frame.time_us)
             seen.append(Seen(first + number, alone(tokens, number), picture, place, end_us))
         return tokens, seen
+
+    def _ends(self, frames: Sequence[Frame], next_us: int | None) -> list[int | None]:
+        """Say until when each waiting keyframe was the newest one; next_us for the last, where no gap cut it short."""
+        ends = [*(frame.time_us for frame in frames[1:]), next_us][: len(frames)]
+        return [self._cut.get(frame.time_us, end_us) for frame, end_us in zip(frames, ends, strict=True)]
 
     def _chunk(self, next_us: int) -> Chunk:
         """Prefill the waiting keyframes over [sink | window] into blocks; changes nothing here."""
@@ -335,7 +350,7 @@ class Ingest:
         self._state, self._place = chunk.state, chunk.place
         self._cells += chunk.cells
         self._tokens += sum(len(part) for part in chunk.parts)
-        self._pending, self._aside = [], []
+        self._pending, self._aside, self._cut = [], [], {}
 
 
 def _end_of(item: Seen) -> int:

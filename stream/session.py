@@ -163,11 +163,12 @@ class Session:
                 self._store.reclaim()  # the first one leaves the names of what it freed
             return count
 
-    def see(self, frame: Frame | ArrayLike, time_us: int | None = None) -> bool:
+    def see(self, frame: Frame | ArrayLike, time_us: int | None = None, *, after_gap: bool = False) -> bool:
         """Take in the next frame; say whether it was kept as a keyframe.
 
         frame: a Frame, or a picture [H, W], [H, W, 1, 3 or 4] with time_us, its capture time in microseconds (default:
-        the time since the session was made).  The picture is copied, so its array may be used again.  Raises
+        the time since the session was made).  The picture is copied, so its array may be used again.  after_gap: the
+        stream was away before it: what was seen last did not last until now, and this one is kept.  Raises
         SourceError for what is no picture and for a time that is not whole or not later than the last frame's; the
         frame is then left out.
         """
@@ -192,7 +193,7 @@ class Session:
                         "give each frame a later time than the last, or start a new session for a new stream"
                     )
                 frame = replace(frame, time_us=self._last_us + 1)  # two threads, or frames that came with times before
-            kept = ingest.see(frame)
+            kept = ingest.see(frame, after_gap)
             self._last_us = frame.time_us
             return kept
 
@@ -267,10 +268,8 @@ class Session:
         """What is kept of the stream, what only as gist and what was given up, in time order."""
         with self._turns:
             ingest = self._open().ingest
-            laid, waits_us = ingest.archive.timeline(), ingest.waits_us
-            if waits_us is not None:  # the newest keyframes wait for their chunk: they are remembered whole
-                laid = (*laid, Stretch(*waits_us, "kept"))
-            return joined(laid)
+            # The newest keyframes wait for their chunk: they are remembered whole.
+            return joined((*ingest.archive.timeline(), *(Stretch(*span_us, "kept") for span_us in ingest.waits_us)))
 
     def note(self, key: str, words: bytes) -> None:
         """Keep a few words of the caller's own in the memory's folder, in place of earlier ones under the same key.

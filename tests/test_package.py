@@ -48,7 +48,7 @@ def test_version_is_that_of_the_installed_package() -> None:
 
 def test_every_error_has_one_root() -> None:
     errors = [name for name in onlooker.__all__ if name.endswith("Error")]
-    assert len(errors) == 7
+    assert len(errors) == 10
     assert all(issubclass(getattr(onlooker, name), onlooker.OnlookerError) for name in errors)
 
 

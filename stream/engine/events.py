@@ -1,11 +1,14 @@
 """What an engine's session tells those who listen to it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from ...answer import Answer
 from ..live.status import SourceStatus
+
+_logger = logging.getLogger(__name__)
 
 DropReason = Literal["busy", "rate", "late", "too_big", "bad_image", "failed"]
 """Why a frame was not taken in.  busy: a newer one came before the model got to it.  rate: more a second than allowed.
@@ -119,4 +122,12 @@ SessionEvent = (
 )
 
 Listener = Callable[[SessionEvent], None]
-"""Called from the engine's threads; it must return at once and raise nothing."""
+"""Called from the engine's threads; it must return at once.  What it raises is logged and goes no further."""
+
+
+def hand(event: SessionEvent, listener: Listener) -> None:
+    """Call a listener, whatever it does."""
+    try:
+        listener(event)
+    except Exception:
+        _logger.exception("a listener failed at %s", type(event).__name__)

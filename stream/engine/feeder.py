@@ -44,11 +44,14 @@ class Feeder:
 
     def _feed(self) -> None:
         origin_us = self.source.origin_unix_us
+        came_back = self.source.status.reconnects
         try:
             for frame in self.source:
                 if self._stopped.is_set() or self._session.closed:
                     return
-                self._session.see(frame, captured_unix_us=origin_us + frame.time_us, copy=False)
+                before, came_back = came_back, self.source.status.reconnects
+                unix_us = origin_us + frame.time_us
+                self._session.see(frame, captured_unix_us=unix_us, copy=False, after_gap=came_back != before)
         except OnlookerError as error:  # a live source comes back by itself: this is a file that broke off
             _logger.warning("%s: %s", self.source.name, error)
 

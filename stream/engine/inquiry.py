@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...answer import Answer
 from ...errors import OnlookerError
 from ...models.backbone import Sampling
-from .events import AnswerBegun, AnswerEnded, AnswerPiece, Ending, Listener
+from .events import AnswerBegun, AnswerEnded, AnswerPiece, Ending, Listener, hand
 from .slot import Waiting
 
 
@@ -84,14 +84,14 @@ class Inquiry(Iterator[str]):
     def begin(self, asked_at_us: int) -> None:
         """Note that it was read (for the engine)."""
         self._queue_ms = (time.perf_counter() - self.asked) * 1e3
-        self._listener(AnswerBegun(self.id, asked_at_us))
+        hand(AnswerBegun(self.id, asked_at_us), self._listener)
 
     def piece(self, text: str) -> None:
         """Hand out a piece (for the engine)."""
         with self._changed:
             self._pieces.append(text)
             self._changed.notify_all()
-        self._listener(AnswerPiece(self.id, text))
+        hand(AnswerPiece(self.id, text), self._listener)
 
     def end(self, answer: Answer, ending: Ending, code: str = "", message: str = "") -> None:
         """End it, once (for the engine)."""
@@ -101,4 +101,4 @@ class Inquiry(Iterator[str]):
             ended = AnswerEnded(self.id, answer, ending, self._queue_ms, code, message)
             self._ended = ended
             self._changed.notify_all()
-        self._listener(ended)
+        hand(ended, self._listener)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ...errors import SettingsError
 from ..session import Session
 from ..standing.watcher import Fired, Watcher
-from .events import DropReason, FramesDropped, Listener, MemoryForgot, SessionEvent, WatchCleared, WatchFired
+from .events import DropReason, FramesDropped, Listener, MemoryForgot, SessionEvent, WatchCleared, WatchFired, hand
 from .inquiry import Inquiry
 from .slot import FramePool, Waiting
 from .stats import Mark, SessionStats
@@ -35,12 +35,14 @@ class Lane:
         self.commands: deque[Command] = deque()
         self.unread: deque[Inquiry] = deque()
         self.slot: Waiting | None = None
+        self.waits_since = 0.0  # when the slot was filled; newer frames that take it over wait no shorter for that
         self.working = False  # a frame is out of the slot and not counted yet
         self.writing = 0  # frames that are being copied
         self.pool = FramePool()
         self.watchers: dict[str, Listener | None] = {}
         self.dirty = False  # a keyframe was kept since conditions were checked
         self.closed = False
+        self.away = session.last_us is not None  # it was closed between what it remembers and its next frame
         self.served = 0  # the engine's turn at which a frame of it was last taken in
         self.answering = 0
         self.marks: tuple[Mark, ...] = ()
@@ -92,6 +94,10 @@ class Lane:
     def arrive(self, waiting: Waiting) -> None:
         """Put a frame into the slot, in place of one that waits."""
         before, self.slot = self.slot, waiting
+        if before is None:
+            self.waits_since = waiting.arrived
+        elif before.after_gap:
+            self.slot = replace(waiting, after_gap=True)
         self.last_us = waiting.frame.time_us
         if before is not None:
             self.drop("busy", before.frame.seq)
@@ -192,7 +198,7 @@ class Lane:
     def tell(self, event: SessionEvent) -> None:
         """Tell everyone who listens."""
         for listener in tuple(self.listeners):
-            listener(event)
+            hand(event, listener)
 
     def begin_frame(self) -> Waiting | None:
         """Take the frame out of the slot, to be taken in."""

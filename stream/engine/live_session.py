@@ -68,13 +68,15 @@ class LiveSession:
         *,
         captured_unix_us: int | None = None,
         copy: bool = True,
+        after_gap: bool = False,
     ) -> bool:
         """Hand over the next frame and return at once; say whether it was accepted.
 
         It waits in a slot for the model; a newer one that comes first takes its place, and it is counted as dropped.
         frame: a Frame, or a picture [H, W], [H, W, 1, 3 or 4].  Its stream time is time_us, else captured_unix_us (µs
         since 1970) less the origin, else a Frame's own, else that of now.  copy: False where its array is not written
-        to any more.  Not accepted: a time that is not later than the last one's, or a session that is closed.
+        to any more.  after_gap: the stream was away before it, so what was seen last is not taken to have lasted until
+        it.  Not accepted: a time that is not later than the last one's, or a session that is closed.
         Raises SourceError for what is no picture.
         """
         now = time.monotonic()
@@ -87,9 +89,9 @@ class LiveSession:
             unix_us = time.time_ns() // 1000 if captured_unix_us is None else captured_unix_us
             time_us = unix_us - self.origin_unix_us
         with self._lane.seeing:  # two threads that see at once must not overtake each other
-            return self._put(frame, time_us, clocked, now, copy)
+            return self._put(frame, time_us, clocked, now, copy, after_gap)
 
-    def _put(self, frame: Frame, time_us: int, clocked: bool, now: float, copy: bool) -> bool:
+    def _put(self, frame: Frame, time_us: int, clocked: bool, now: float, copy: bool, after_gap: bool) -> bool:
         lane, lock = self._lane, self._lock
         with lock:
             if lane.closed:
@@ -108,14 +110,25 @@ class LiveSession:
             lane.writing += 1
         if copy:
             write(frame.image, image)  # outside of the lock: nobody waits for it
-        waiting = Waiting(Frame(image, time_us, seq, frame.source), now, copy)
+        waiting = Waiting(Frame(image, time_us, seq, frame.source), now, copy, after_gap or lane.away)
         with lock:
             lane.writing -= 1
             if self.closed:
                 return False
+            lane.away = False
             lane.arrive(waiting)
             lock.notify_all()
         return True
+
+    def belongs_to(self, identity: str, name: str) -> None:
+        """Bind a memory in a folder to the source that is watched into it, as Session.belongs_to does."""
+        self.run(lambda: self._lane.session.belongs_to(identity, name))
+
+    @property
+    def watches(self) -> dict[str, str]:
+        """What is watched for: conditions by their ids."""
+        lane = self._lane
+        return self.run(lambda: {one.watch_id: one.text for one in lane.watcher.conditions} if lane.watchers else {})
 
     def count_dropped(self, reason: DropReason, count: int = 1, seq: int = 0) -> None:
         """Count frames that the caller itself left out, such as those that could not be decoded."""

@@ -64,7 +64,7 @@ class Schedule:
         ready = [lane for lane in lanes if lane.slot is not None and not lane.unread]
         asking = [lane for lane in lanes if lane.unread]
         if (asking or decoding) and self._patient:
-            waited = [lane for lane in ready if lane.slot and now - lane.slot.arrived > self.settings.patience_s]
+            waited = [lane for lane in ready if now - lane.waits_since > self.settings.patience_s]
             if waited:
                 self._patient = False
                 return Step("frame", _served_longest_ago(waited))

@@ -10,11 +10,16 @@ from ...frame import Frame
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """Hold a frame that waits.  arrived: when it came, by time.monotonic().  lent: its array goes back to the pool."""
+    """Hold a frame that waits.
+
+    arrived: when it came, by time.monotonic().  lent: its array goes back to the pool.  after_gap: the stream was away
+    before it.
+    """
 
     frame: Frame
     arrived: float
     lent: bool
+    after_gap: bool = False
 
 
 class FramePool:

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from ...answer import Answer
 from ...errors import OnlookerError, SourceError
 from ..session import Session
-from .events import DropReason, Ending, SessionFailed
+from .events import DropReason, Ending, SessionFailed, hand
 from .failures import code_of, message_of
 from .inquiry import Inquiry
 from .lane import Lane
@@ -122,7 +122,7 @@ class Worker:
         """Take a frame in."""
         kept, failure, told = False, None, None
         try:
-            kept = lane.session.see(waiting.frame)
+            kept = lane.session.see(waiting.frame, after_gap=waiting.after_gap)
         except SourceError:
             failure = "bad_image"
         except Exception as error:  # noqa: BLE001 - another session's frames must go on
@@ -211,7 +211,7 @@ class Worker:
             if listener is None:
                 lane.tell(event)
             else:
-                listener(event)
+                hand(event, listener)
 
     def clear(self, lane: Lane) -> None:
         """End all that a session has and close it; for a command of it.

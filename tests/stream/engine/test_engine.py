@@ -167,9 +167,9 @@ def test_sessions_take_turns_at_frames(engine: Engine, frames: list[Frame]) -> N
     for session in sessions:
         before = session._lane.session.see
 
-        def see(frame: Frame, before: Any = before, name: str = session.id) -> bool:
+        def see(frame: Frame, before: Any = before, name: str = session.id, after_gap: bool = False) -> bool:
             order.append(name)
-            return bool(before(frame))
+            return bool(before(frame, after_gap=after_gap))
 
         session._lane.session.see = see  # type: ignore[method-assign, assignment]
     for session in sessions:
@@ -207,6 +207,33 @@ def test_frames_are_taken_in_between_questions_without_end(
         for thread in threads:
             thread.join()
     assert watched.stats.taken == 20
+
+
+def test_newer_frames_inherit_the_wait_of_those_they_replace(
+    make_engine: Callable[..., Engine], frames: list[Frame]
+) -> None:
+    engine = make_engine(patience_s=0.2)
+    asked, fed = engine.session(), engine.session()
+    feed(asked, frames[:8])
+    stop = threading.Event()
+
+    def ask_on() -> None:
+        while not stop.is_set():
+            asked.ask(QUESTION)
+
+    threads = [threading.Thread(target=ask_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        end = time.monotonic() + 30.0
+        while fed.stats.taken < 3:  # each frame by itself waits far less than patience_s
+            fed.see(frames[0].image)
+            time.sleep(0.01)
+            assert time.monotonic() < end, fed.stats
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_failing_session_takes_no_other_down(engine: Engine, frames: list[Frame]) -> None:
@@ -423,6 +450,45 @@ def test_a_listener_that_raises_stops_nothing(engine: Engine, frames: list[Frame
 
     session.submit(QUESTION, listener=hear)
     assert session.ask(QUESTION, sampling=Sampling(4)).text
+
+
+def test_a_listener_that_raises_when_its_session_is_closed_costs_no_memory(
+    engine: Engine, frames: list[Frame], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = engine.session(memory=tmp_path / "m")
+    feed(session, frames[:5])
+
+    def hear(event: SessionEvent) -> None:
+        raise ValueError("gone")
+
+    session.subscribe(hear)
+    hold = Hold(session)
+    session.submit(QUESTION, listener=hear)
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    hold.release()
+    closing.join()
+    assert "a listener failed at AnswerEnded" in caplog.messages
+    caplog.clear()  # its traceback holds the session
+    assert engine.session(memory=tmp_path / "m").stats.now_us == frames[4].time_us
+
+
+def test_time_away_is_a_gap_in_what_is_remembered(engine: Engine, frames: list[Frame], tmp_path: Path) -> None:
+    first = engine.session(memory=tmp_path / "m")
+    feed(first, frames[:5])
+    first.close()
+    again = engine.session(memory=tmp_path / "m")
+    later_us = frames[4].time_us + 600_000_000
+    feed(again, [Frame(frames[5].image, later_us, 5), Frame(frames[5].image, later_us + 1_000_000, 6)])
+    feed_us = again.memory().timeline
+    assert [(one.start_us, one.end_us) for one in feed_us] == [
+        (0, frames[4].time_us + 1),
+        (later_us, later_us + 1_000_001),
+    ]
+    assert again.stats.kept == 1  # the first one after the gap, though nothing in it is new
+    again.see(frames[5].image, later_us + 900_000_000, after_gap=True)
+    wait_until(lambda: again.stats.taken == 3)
+    assert again.memory().timeline[-1].start_us == later_us + 900_000_000
 
 
 def test_the_books_balance_after_a_storm_of_frames_and_questions(
