@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from ..answer import Answer, Evidence
 
 
+DENIALS = ("", "no", "none", "nothing", "not seen", "nothing has been seen yet")
+"""Answers that say themselves that there was nothing."""
+
+
 class AnswerWriter(Protocol):
     """Write answers, one after the other."""
 
@@ -124,8 +128,10 @@ def remarks(answer: "Answer") -> list[str]:
         best, *others = (_stretch(item) for item in answer.evidence)
         also = f" (also {', '.join(others)})" if others else ""
         lines.append(f"seen at {best}{also}")
-    if answer.status == "not_remembered":
+    if answer.status == "not_remembered" and answer.text.lower().rstrip(".") in DENIALS:
         lines.append("not remembered: nothing that was seen fits this question")
+    elif answer.status == "not_remembered":
+        lines.append("not sure: nothing that is remembered clearly fits this question, so it may be a guess")
     elif answer.status == "truncated":
         lines.append("cut off at the limit of tokens; --max-tokens sets it")
     elif answer.status == "cancelled":

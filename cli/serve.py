@@ -81,7 +81,14 @@ def serve(
         Literal["raw", "raw16", "int8", "int4", "int2", "auto"],
         typer.Option(help="How keys and values are kept; auto takes the fewest bits, once calibrated."),
     ] = "int4",
-    memory_mib: Annotated[int, typer.Option(min=1, help="Most MiB of RAM that a session's past may take.")] = 512,
+    memory_mib: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most MiB of RAM for the past of all sessions, in equal shares [default: half of the machine's].",
+            show_default=False,
+        ),
+    ] = None,
     disk_mib: Annotated[int, typer.Option(min=64, help="Most MiB that a session's memory may take on disk.")] = 8192,
     keep: Annotated[
         int | None, typer.Option(parser=read_time, metavar="TIME", help="Forget what is older [default: what fits].")

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from ..stream.server.server import Server
     from ..stream.server.settings import ServerSettings
 
+LEAST_SHARE_BYTES = 16 * MIB
+MOST_SHARE_BYTES = 2048 * MIB
+FALLBACK_BYTES = 4096 * MIB
+"""What a machine is taken to have where it does not say."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -45,7 +50,7 @@ class Request:
     memory_ttl_s: float
     max_memories: int
     codec: Literal["raw", "raw16", "int8", "int4", "int2", "auto"]
-    memory_mib: int
+    memory_mib: int | None
     disk_mib: int
     keep_s: float | None
     max_sessions: int
@@ -70,6 +75,23 @@ def choose_token(token: str | None, file: Path | None) -> tuple[str, bool]:
     if token is not None:
         return check_token(token, "--token (or ONLOOKER_TOKEN)"), False
     return new_token(), True
+
+
+def share_of(total_mib: int | None, sessions: int) -> int:
+    """Give the bytes of RAM that each session's past may take, of all that there may be at once.
+
+    total_mib: None for half of the machine's.  Raises SettingsError where that is too little for one.
+    """
+    from ..models.machine import host_room
+
+    total = (host_room().total_bytes or FALLBACK_BYTES) // 2 if total_mib is None else total_mib * MIB
+    share = min(total // sessions, MOST_SHARE_BYTES)
+    if share < LEAST_SHARE_BYTES:
+        raise SettingsError(
+            f"{total / MIB:.0f} MiB of RAM for {sessions} sessions is {share / MIB:.1f} MiB each; the least is "
+            f"{LEAST_SHARE_BYTES // MIB}: lower --max-sessions, or raise --memory-mib"
+        )
+    return share
 
 
 def run(request: Request) -> None:
@@ -101,9 +123,11 @@ def run(request: Request) -> None:
         flight_bytes=max(64 * MIB, 4 * request.max_frame_bytes),
         metrics=request.metrics,
     )
+    share = share_of(request.memory_mib, request.max_sessions + len(request.sources))
     kept = Settings(
         codec=request.codec,
-        archive_bytes=request.memory_mib * MIB,
+        archive_bytes=share * 3 // 4,
+        device_bytes=min(Settings().device_bytes, share // 4),
         disk_bytes=request.disk_mib * MIB,
         keep_s=request.keep_s,
     )

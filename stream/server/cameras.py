@@ -2,17 +2,23 @@
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
-from ...errors import SettingsError
+from ...errors import SettingsError, SourceError
 from ...settings import Settings
 from ..engine.engine import Engine
 from ..engine.events import MemoryForgot, SessionEvent, SessionFailed, SourceChanged
 from ..live.live_source import LiveSource
 from ..live.opening import feed_of, open_live
 from ..live.status import SourceStatus
+from ..seen import thumbnail
 from .folders import SOURCE_NAME
 from .seat import FRAMES, Seat
+
+PICTURE_PX = 640
+PICTURE_S = 0.5
+LATEST_S = 10.0
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +49,8 @@ class Camera:
     ) -> None:
         self.name = name
         self.seats: set[Seat] = set()
+        self._picture: bytes | None = None
+        self._pictured = -PICTURE_S
         self.live = engine.session(settings, memory=memory, name=name)
         try:
             self.source: LiveSource = open_live(spec, fps)
@@ -54,6 +62,17 @@ class Camera:
     def status(self) -> SourceStatus:
         """How it does now."""
         return self.source.status
+
+    def picture(self) -> bytes | None:
+        """Give what it shows now as JPEG, at most PICTURE_S old; None where no frame came lately."""
+        now = time.monotonic()
+        if now - self._pictured >= PICTURE_S:
+            try:
+                self._picture = thumbnail(self.source.latest(LATEST_S).image, PICTURE_PX)
+            except SourceError:
+                self._picture = None
+            self._pictured = now
+        return self._picture
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch, and pass on what everyone who looks at it should know."""

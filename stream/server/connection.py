@@ -151,7 +151,10 @@ class Connection:
         seat = self._seat
         if seat is not None and seat.intake is not None:
             seat.touch()
-            seat.intake.put(CodedFrame(frame.image, frame.header.sequence, frame.header.captured_unix_us))
+            unix_us = seat.clock.place(frame.header.captured_unix_us, time.time_ns() // 1000)
+            gap = frame.header.discontinuity or seat.away
+            seat.away = False
+            seat.intake.put(CodedFrame(frame.image, frame.header.sequence, unix_us, gap))
 
     async def _open(self, event: asked.SessionUpdate) -> None:
         """Open or resume the session that the first event asks for."""
@@ -371,4 +374,4 @@ class Connection:
         self.account()
         seat = self._seat
         if seat is not None and seat.link is self:
-            seat.link, seat.left = None, time.monotonic()
+            seat.link, seat.left, seat.away = None, time.monotonic(), True

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...frame import Frame
 from ..engine.events import DropReason
@@ -34,11 +34,16 @@ class FlightBudget:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodedFrame:
-    """Hold a picture as it came.  sequence: the client's number for it."""
+    """Hold a picture as it came.
+
+    sequence: the client's number for it.  captured_unix_us: by the server's clock.  after_gap: the client was away
+    before it.
+    """
 
     image: memoryview
     sequence: int
     captured_unix_us: int
+    after_gap: bool = False
 
     def __len__(self) -> int:
         return len(self.image)
@@ -76,6 +81,8 @@ class Intake:
         if self._pending is not None:
             before, self._pending = self._pending, None
             self._drop(before)
+            if before.after_gap:
+                frame = replace(frame, after_gap=True)
         if not self._budget.take(len(frame)):
             self._live.count_dropped("busy", 1, frame.sequence)
             self._done()
@@ -120,7 +127,7 @@ class Intake:
         """Decode a picture and let the session see it; in one of the decoder's threads."""
         pixels = self._decoder.pixels(frame.image)
         seen = Frame(pixels, 0, frame.sequence)
-        return self._live.see(seen, captured_unix_us=frame.captured_unix_us, copy=False)
+        return self._live.see(seen, captured_unix_us=frame.captured_unix_us, copy=False, after_gap=frame.after_gap)
 
     def _drop(self, frame: CodedFrame) -> None:
         self._live.count_dropped("busy", 1, frame.sequence)

@@ -27,6 +27,9 @@ from .seat import FRAMES, Seat
 from .settings import ServerSettings
 from .translation import chosen
 
+LATEST = "latest.jpg"
+"""Name of the picture of what a declared camera shows now."""
+
 MOST_EXPIRED = 256
 """How many sessions that are over are remembered, so that their clients are told so."""
 
@@ -68,9 +71,14 @@ class Registry:
         return [seat for seat in self.seats.values() if seat.own]
 
     def image(self, session_id: str, name: str) -> bytes | None:
-        """Give a session's evidence picture."""
+        """Give a session's evidence picture, or what its camera shows now."""
         seat = self.seats.get(session_id)
-        return None if seat is None else seat.images.get(name)
+        if seat is None:
+            return None
+        if name == LATEST:
+            camera = self.cameras.get(seat.source)
+            return None if camera is None else camera.picture()
+        return seat.images.get(name)
 
     async def open(self, event: asked.SessionUpdate) -> Seat:
         """Open a new session.  Raises EventError."""

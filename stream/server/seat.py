@@ -31,6 +31,7 @@ from ..protocol import server_events as told
 from ..protocol.errors import ERRORS, EventError
 from ..protocol.replay import Replay
 from . import translation
+from .client_clock import ClientClock
 from .images import ImageRing
 from .intake import CodedFrame, Intake
 from .keys import Keys
@@ -75,7 +76,7 @@ class Seat:
 
     live: the session it looks at; its own, or a camera's that others look at too.  source: "frames", or the camera's
     name.  link: the socket that is attached now.  left: when the last one went, by time.monotonic().  dismissed: it was
-    idle, and is not waited for.
+    idle, and is not waited for.  away: the client dropped, and has sent no frame since.  clock: the client's.
     intake: where its pictures go; None for a camera's.  never: frames that connections dropped before the session heard
     of them, by reason.
     """
@@ -97,6 +98,8 @@ class Seat:
     active: float = field(init=False)
     closed: bool = False
     dismissed: bool = False
+    away: bool = False
+    clock: ClientClock = field(default_factory=ClientClock)
     saw_frames: bool = False
     seen_us: int | None = None
     laid_down: str = ""

@@ -238,3 +238,13 @@ def test_a_token_may_be_given_in_three_ways(tmp_path: Path) -> None:
     assert new and len(made) == 43
     with pytest.raises(SettingsError, match="give one"):
         choose_token(TOKEN, tmp_path / "token")
+
+
+def test_ram_is_shared_among_all_sessions_that_there_may_be() -> None:
+    from onlooker.cli.serving import MOST_SHARE_BYTES, share_of
+
+    assert share_of(1000, 10) == 100 << 20
+    assert share_of(100_000, 2) == MOST_SHARE_BYTES
+    assert share_of(None, 8) > 0
+    with pytest.raises(SettingsError, match="lower --max-sessions"):
+        share_of(100, 10)

@@ -18,6 +18,7 @@ import { TokenSheet } from "./sheets.js";
 import { SourcePicker } from "./source_picker.js";
 import { setUpTheme } from "./theme.js";
 import { Thumbs } from "./thumbs.js";
+import { Glimpse } from "./glimpse.js";
 import { lasting } from "./units.js";
 import { tokenFromAddress, vault } from "./vault.js";
 import { Visit } from "./visit.js";
@@ -39,6 +40,7 @@ export class App {
     /** Keyframes when memory was last asked for. */
     this.keptSeen = -2;
     this.thumbs = new Thumbs(() => vault.token);
+    this.glimpse = new Glimpse(/** @type {HTMLImageElement} */ (byId("frame")), () => vault.token);
     this.chime = new Chime();
     this.tokens = new TokenSheet((token) => {
       vault.token = token;

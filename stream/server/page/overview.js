@@ -39,7 +39,7 @@ function whyNot(open, title, full) {
 
 /** Dress the viewfinder for what is watched. @param {import("./app.js").App} app @param {string} veil words over it */
 function finder(app, veil) {
-  const { visit, picture: { status } } = app;
+  const { visit, link, picture: { status } } = app;
   const own = visit.source === "frames";
   const none = own && (status.kind === "none" || status.state === "failed");
   byId("finder").dataset.kind = own ? status.kind : "server";
@@ -54,10 +54,13 @@ function finder(app, veil) {
   let words = veil;
   if (own) show(byId("frame"), false);
   else {
-    const newest = newestPicture(visit);
+    const playing = link.isOpen && visit.sourceStatus?.state === "live" && visit.stats?.age_ms != null;
+    if (playing) app.glimpse.look(`/v1/sessions/${visit.created?.session_id}/images/latest.jpg`);
+    else app.glimpse.rest();
+    const newest = playing ? null : newestPicture(visit);
     if (newest) showFrame(app, newest.path);
-    else show(byId("frame"), false);
-    words ||= newest ? `As it looked at ${clock(newest.us)}` : `The server watches ${visit.source}. Pictures come with answers and alerts.`;
+    else if (!playing) show(byId("frame"), false);
+    if (!playing) words ||= newest ? `As it looked at ${clock(newest.us)}` : `The server watches ${visit.source}. Pictures come with answers and alerts.`;
   }
   show(byId("finder-veil"), words !== "" && !none);
   say(byId("finder-veil"), words);

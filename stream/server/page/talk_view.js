@@ -7,6 +7,9 @@ import { explain } from "./remedies.js";
 import { isOpen } from "./talk.js";
 import { clock, count, delay, span, splitTimes } from "./units.js";
 
+/** Answers that say themselves that there was nothing. */
+const DENIALS = new Set(["", "no", "none", "nothing", "not seen"]);
+
 /**
  * @typedef {import("./talk.js").AnswerEntry} AnswerEntry
  * @typedef {{
@@ -121,7 +124,11 @@ export class TalkView {
     const line = (/** @type {string} */ title, /** @type {string} */ more = "") =>
       lines.push(el("p", {}, el("strong", { text: title }), more ? ` ${more}` : null));
     if (entry.reason === "not_remembered") {
-      line("Not remembered.", "Nothing in memory matches this: it was not in view, or it was forgotten.");
+      if (DENIALS.has(entry.text.toLowerCase().replace(/[.\s]+$/, ""))) {
+        line("Not remembered.", "Nothing in memory matches this: it was not in view, or it was forgotten.");
+      } else {
+        line("Not sure.", "Nothing in memory clearly fits this question, so the answer may be a guess.");
+      }
     }
     if (entry.forgotten.length) {
       line("Forgotten:", `${entry.forgotten.map(([a, b]) => span(a, b)).join(", ")}. What was there cannot be answered any more.`);
