@@ -63,15 +63,26 @@ def joined(laid: Iterable[Stretch]) -> tuple[Stretch, ...]:
 
 
 def _fewer(laid: list[Stretch], most: int) -> tuple[Stretch, ...]:
-    while len(laid) > most:
-        alike = [
+    """Close as many of the shortest gaps between two of one kind as it takes, then swallow the shortest stretches."""
+    if len(laid) > most:
+        gaps = sorted(
             (after.start_us - before.end_us, place)
             for place, (before, after) in enumerate(pairwise(laid))
             if before.kind == after.kind
-        ]
-        if alike:
-            _, place = min(alike)
-        else:
-            place = min(range(1, len(laid)), key=lambda place: laid[place].end_us - laid[place].start_us) - 1
-        laid[place : place + 2] = [replace(laid[place], end_us=max(laid[place].end_us, laid[place + 1].end_us))]
+        )
+        laid = _without(laid, {place for _, place in gaps[: len(laid) - most]})
+    if len(laid) > most:
+        lengths = sorted((one.end_us - one.start_us, place) for place, one in enumerate(laid[1:]))
+        laid = _without(laid, {place for _, place in lengths[: len(laid) - most]})
     return tuple(laid)
+
+
+def _without(laid: list[Stretch], places: set[int]) -> list[Stretch]:
+    """Let the stretches at these places reach over the next ones."""
+    found: list[Stretch] = []
+    for place, one in enumerate(laid):
+        if place - 1 in places:
+            found[-1] = replace(found[-1], end_us=max(found[-1].end_us, one.end_us))
+        else:
+            found.append(one)
+    return found

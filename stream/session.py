@@ -271,6 +271,15 @@ class Session:
             # The newest keyframes wait for their chunk: they are remembered whole.
             return joined((*ingest.archive.timeline(), *(Stretch(*span_us, "kept") for span_us in ingest.waits_us)))
 
+    @property
+    def span_us(self) -> tuple[int, int] | None:
+        """The stretch of stream time from the first thing that is remembered to the last; None where nothing is."""
+        with self._turns:
+            ingest = self._open().ingest
+            stored, waits = ingest.archive.span(), ingest.waits_us
+            spans = [*([stored] if stored is not None else []), *waits]
+            return (spans[0][0], spans[-1][1]) if spans else None
+
     def note(self, key: str, words: bytes) -> None:
         """Keep a few words of the caller's own in the memory's folder, in place of earlier ones under the same key.
 

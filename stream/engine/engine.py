@@ -5,7 +5,8 @@ import gc
 import itertools
 import time
 from collections import Counter
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,8 @@ from .origin import marks_of, origin_of
 from .settings import EngineSettings
 from .stats import EngineReport
 from .worker import Worker
+
+MOST_CLOSERS = 32
 
 
 class Engine:
@@ -133,29 +136,49 @@ class Engine:
                 return
             self._closing = True
             lanes = list(self.worker.lanes.values())
-        failure: OnlookerError | None = None
-        for lane in lanes:
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        # All at once: one whose camera or whose disk hangs must not keep the others.
+        with ThreadPoolExecutor(MOST_CLOSERS, "onlooker-close") as pool:
+            closing = list(pool.map(self._begin_close, lanes))
+        failure: Exception | None = None
+        for done in closing:
             try:
-                self.close_lane(lane, timeout_s)
-            except OnlookerError as error:
-                failure = error
+                self._end_close(done, _left(end))
+            except (OnlookerError, TimeoutError) as error:
+                failure = failure or error
         atexit.unregister(self.close)
-        if not self.worker.stop(timeout_s) and not self.worker.is_current:
+        if not self.worker.stop(_left(end)) and not self.worker.is_current:
             raise TimeoutError(f"the model's thread did not end within {timeout_s} s")
         if failure is not None:
             raise failure
 
     def close_lane(self, lane: Lane, timeout_s: float | None = None) -> None:
-        """Close a session: its questions end as cancelled, its memory is saved and given back."""
+        """Close a session: its sources stop, its questions end as cancelled, its memory is saved and given back.
+
+        Raises StorageError as Session.close does, TimeoutError when the device takes longer; it is closed when it can.
+        """
+        self._end_close(self._begin_close(lane), timeout_s)
+
+    def _begin_close(self, lane: Lane) -> "Future[object] | None":
+        """Let a session be closed behind the step that the device is at; None where it is closed already."""
         done: Future[object] = Future()
         with self.worker.lock:
             if lane.closed:
-                return
+                return None
             lane.closed = True
+            feeders, lane.feeders = lane.feeders, []
             lane.commands.append((lambda: self._clear(lane), done))
             self.worker.lock.notify_all()
-        if not self.worker.is_current:  # else a listener closes it: it is carried out behind this step
-            done.result(timeout_s)
+        for feeder in feeders:
+            feeder.close()
+        return done
+
+    def _end_close(self, done: "Future[object] | None", timeout_s: float | None) -> None:
+        if done is not None and not self.worker.is_current:  # else a listener closes it: it waits for its own step
+            try:
+                done.result(timeout_s)
+            except FutureTimeoutError:
+                raise TimeoutError(f"the model's thread was not free within {timeout_s} s to close a session") from None
 
     def _clear(self, lane: Lane) -> None:
         try:
@@ -164,3 +187,8 @@ class Engine:
             with self.worker.lock:
                 self._ended.update(lane.figures)
                 self._ended_drops.update(lane.dropped)
+
+
+def _left(end: float | None) -> float | None:
+    """Say how much time is left until a moment by time.monotonic()."""
+    return None if end is None else max(0.0, end - time.monotonic())

@@ -57,7 +57,7 @@ class Feeder:
 
     def _look(self) -> None:
         before = None
-        while not self._stopped.is_set():
+        while not (self._stopped.is_set() or self._session.closed):
             status = self.source.status
             if (status.state, status.code) != before:
                 before = (status.state, status.code)

@@ -3,10 +3,10 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ...answer import Answer
-from ...errors import OnlookerError
+from ...errors import OnlookerError, SettingsError
 from ...models.backbone import Sampling
 from .events import AnswerBegun, AnswerEnded, AnswerPiece, Ending, Listener, hand
 from .slot import Waiting
@@ -16,7 +16,7 @@ class Inquiry(Iterator[str]):
     """Follow one question: iterate over the answer's text as it comes, or wait for result().
 
     All of it may be used from any thread.  pinned: the frame that waited when the question came; it is taken in before
-    the question is read, and none that came later is.
+    the question is read, and none that came later is.  inside: says whether it is the engine's thread that asks.
     """
 
     def __init__(
@@ -28,12 +28,13 @@ class Inquiry(Iterator[str]):
         deadline_s: float,
         listener: Listener,
         pinned: Waiting | None,
+        inside: Callable[[], bool] = lambda: False,
     ) -> None:
         self.id, self.question, self.range_us, self.sampling = question_id, question, range_us, sampling
         self.pinned = pinned
         self.asked = time.perf_counter()
         self.deadline = time.monotonic() + deadline_s
-        self._listener = listener
+        self._listener, self._inside = listener, inside
         self._pieces: deque[str] = deque()
         self._changed = threading.Condition()
         self._ended: AnswerEnded | None = None
@@ -59,7 +60,12 @@ class Inquiry(Iterator[str]):
         self._cancelled = True
 
     def result(self, timeout_s: float | None = None) -> AnswerEnded:
-        """Wait for the end and say how it ended.  Raises TimeoutError when that takes longer than timeout_s."""
+        """Wait for the end and say how it ended.
+
+        Raises TimeoutError when that takes longer than timeout_s, SettingsError in a listener, for which the engine
+        waits.
+        """
+        self._check_thread()
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended is not None, timeout_s):
                 raise TimeoutError(f"no answer to {self.question!r:.80} within {timeout_s} s; cancel() stops it")
@@ -74,7 +80,12 @@ class Inquiry(Iterator[str]):
             raise OnlookerError(ended.message)
         return ended.answer
 
+    def _check_thread(self) -> None:
+        if self._ended is None and self._inside():
+            raise SettingsError("a listener cannot wait for an answer, as the engine waits for it; use another thread")
+
     def __next__(self) -> str:
+        self._check_thread()
         with self._changed:
             self._changed.wait_for(lambda: self._pieces or self._ended is not None)
             if not self._pieces:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ...errors import SettingsError
 from ..session import Session
@@ -19,6 +20,9 @@ LATELY_S = 5.0  # the frame rate is measured over so long
 ARRIVALS = 256
 REFRESH_S = 1.0
 MOST_WATCHES = 256  # the engine's own bound is in its settings
+if TYPE_CHECKING:
+    from .feeder import Feeder
+
 Command = tuple[Callable[[], object], "Future[object]"]
 
 
@@ -32,6 +36,7 @@ class Lane:
         self.id, self.origin_unix_us = session_id, origin_unix_us
         self.seeing = threading.Lock()
         self.listeners: list[Listener] = []
+        self.feeders: list[Feeder] = []
         self.commands: deque[Command] = deque()
         self.unread: deque[Inquiry] = deque()
         self.slot: Waiting | None = None
@@ -133,10 +138,9 @@ class Lane:
         if now - self._refreshed < least_s:
             return []
         self._refreshed = now
-        held, laid = self.session.memory, self.session.timeline
-        remembered = [one for one in laid if one.kind != "forgotten"]
+        held = self.session.memory
         self._memory = SessionStats(
-            span_us=(remembered[0].start_us, remembered[-1].end_us) if remembered else None,
+            span_us=self.session.span_us,
             used_bytes=held.used_bytes,
             disk_bytes=held.disk_bytes,
             tokens=held.tokens,

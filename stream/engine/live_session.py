@@ -46,7 +46,7 @@ class LiveSession:
         self.id, self.name, self.origin_unix_us = lane.id, name, lane.origin_unix_us
         self.settings = lane.session.settings
         self._numbers = itertools.count(1)
-        self._feeders: list[Feeder] = []
+        self._steady_us = time.time_ns() // 1000 - round(time.monotonic() * 1e6)
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +86,8 @@ class LiveSession:
             frame = Frame.from_array(frame, 0, -1)
         clocked = time_us is None and captured_unix_us is None
         if time_us is None:
-            unix_us = time.time_ns() // 1000 if captured_unix_us is None else captured_unix_us
+            # By the steady clock: a wall clock that is set back must not make all frames late.
+            unix_us = round(now * 1e6) + self._steady_us if captured_unix_us is None else captured_unix_us
             time_us = unix_us - self.origin_unix_us
         with self._lane.seeing:  # two threads that see at once must not overtake each other
             return self._put(frame, time_us, clocked, now, copy, after_gap)
@@ -114,6 +115,7 @@ class LiveSession:
         with lock:
             lane.writing -= 1
             if self.closed:
+                lane.drop("failed", seq)
                 return False
             lane.away = False
             lane.arrive(waiting)
@@ -150,8 +152,8 @@ class LiveSession:
         with self._lock:
             self._check_open()
             feeder = Feeder(self, source)
-            self._feeders.append(feeder)
-        feeder.start()
+            self._lane.feeders.append(feeder)
+            feeder.start()
 
     def ask(
         self,
@@ -218,6 +220,7 @@ class LiveSession:
                 deadline_s,
                 listener or lane.tell,
                 pinned,
+                lambda: self._engine.worker.is_current,
             )
             lane.unread.append(inquiry)
             self._lock.notify_all()
@@ -384,10 +387,6 @@ class LiveSession:
 
         Raises StorageError where saving fails; it is closed all the same.
         """
-        with self._lock:
-            feeders, self._feeders = self._feeders, []
-        for feeder in feeders:
-            feeder.close()
         self._engine.close_lane(self._lane, timeout_s)
 
     def run(self, work: Callable[[], T]) -> T:

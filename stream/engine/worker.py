@@ -10,7 +10,7 @@ import weakref
 from collections import Counter, deque
 
 from ...answer import Answer
-from ...errors import OnlookerError, SourceError
+from ...errors import SourceError
 from ..session import Session
 from .events import DropReason, Ending, SessionFailed, hand
 from .failures import code_of, message_of
@@ -134,7 +134,7 @@ class Worker:
             news = lane.news(now)
         try:
             memory_news = lane.refresh(now)
-        except OnlookerError as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits for this session must not wait for ever
             memory_news, told = [], told or SessionFailed(code_of(error), message_of(error))
         for event in (*news, *memory_news, *([told] if told else [])):
             lane.tell(event)
@@ -223,29 +223,31 @@ class Worker:
             self.decoding = deque(turn for turn in self.decoding if turn.lane is not lane)
             unread, lane.unread = list(lane.unread), deque()
             lane.answering = 0
-        for turn in ours:
-            turn.inquiry.cancel()
-            turn.stream.close()
-            self.end(turn.inquiry, turn.stream.answer, "cancelled")
-        for inquiry in unread:
-            inquiry.cancel()
-            if inquiry.pinned is not None:
-                with self.lock:
-                    lane.working = True
-                self._see(lane, inquiry.pinned)
-            self._drop(lane, inquiry)
-        with self.lock:
-            waiting = lane.begin_frame()
-        if waiting is not None:
-            self._see(lane, waiting)
-        session = lane.session
         try:
-            session.close()
-        finally:
+            for turn in ours:
+                turn.inquiry.cancel()
+                turn.stream.close()
+                self.end(turn.inquiry, turn.stream.answer, "cancelled")
+            for inquiry in unread:
+                inquiry.cancel()
+                if inquiry.pinned is not None:
+                    with self.lock:
+                        lane.working = True
+                    self._see(lane, inquiry.pinned)
+                self._drop(lane, inquiry)
             with self.lock:
-                self.gone.append(weakref.ref(session))
-                self.lanes.pop(lane.id, None)
-                lane.let_go()
+                waiting = lane.begin_frame()
+            if waiting is not None:
+                self._see(lane, waiting)
+        finally:
+            session = lane.session
+            try:
+                session.close()
+            finally:
+                with self.lock:
+                    self.gone = [*(one for one in self.gone if one() is not None), weakref.ref(session)]
+                    self.lanes.pop(lane.id, None)
+                    lane.let_go()
 
 
 def _command(lane: Lane, lock: threading.Condition) -> None:

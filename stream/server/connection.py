@@ -151,7 +151,7 @@ class Connection:
         seat = self._seat
         if seat is not None and seat.intake is not None:
             seat.touch()
-            unix_us = seat.clock.place(frame.header.captured_unix_us, time.time_ns() // 1000)
+            unix_us = seat.clock.place(frame.header.captured_unix_us)
             gap = frame.header.discontinuity or seat.away
             seat.away = False
             seat.intake.put(CodedFrame(frame.image, frame.header.sequence, unix_us, gap))

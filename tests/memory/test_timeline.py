@@ -67,3 +67,10 @@ def test_a_gap_inside_of_a_group_is_seen() -> None:
     blocks, groups = groups_of((0, 10, FRESH), (500, 510, FRESH))
     groups = groups[:1]
     assert timeline_of(blocks, groups, ()) == (Stretch(0, 10, "kept"), Stretch(500, 510, "kept"))
+
+
+def test_ten_thousand_gaps_are_no_more_work_than_they_are_worth() -> None:
+    rows = [(n * 100, n * 100 + 50 + n % 40, FRESH) for n in range(10_000)]
+    laid = timeline_of(*groups_of(*rows), (), 256)
+    assert len(laid) == 256
+    assert (laid[0].start_us, laid[-1].end_us) == (0, rows[-1][1])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import onlooker
 from onlooker import BusyError, Engine, IntegrityError, LiveSession, Sampling, Settings, SettingsError, SourceError
 from onlooker.frame import Frame
 from onlooker.stream.engine.events import (
@@ -439,6 +440,62 @@ def test_a_listener_may_look_ask_and_close(engine: Engine, frames: list[Frame]) 
     session.submit(QUESTION, listener=hear)
     assert done.wait(30.0)
     wait_until(lambda: engine.report.sessions == 0)
+
+
+def test_a_listener_is_told_that_it_cannot_wait_for_an_answer(engine: Engine, frames: list[Frame]) -> None:
+    session = engine.session()
+    feed(session, frames[:10])
+    said: list[str] = []
+
+    def hear(event: SessionEvent) -> None:
+        if isinstance(event, AnswerBegun):
+            try:
+                session.ask(PAST)
+            except SettingsError as error:
+                said.append(str(error))
+
+    assert session.submit(QUESTION, listener=hear).answer.text
+    assert len(said) == 1 and "another thread" in said[0]
+
+
+def test_one_session_that_hangs_keeps_no_other_from_being_saved(
+    make_engine: Callable[..., Engine], frames: list[Frame], tmp_path: Path
+) -> None:
+    engine = make_engine()
+    hung, good = engine.session(), engine.session(memory=tmp_path / "m")
+    feed(good, frames[:5])
+    hold = Hold(hung)
+    with pytest.raises(TimeoutError):
+        engine.close(0.2)
+    hold.release()
+    wait_until(lambda: engine.open_sessions == 0)
+    assert make_engine().session(memory=tmp_path / "m").stats.now_us == frames[4].time_us
+
+
+def test_what_goes_wrong_beside_a_question_still_ends_it(engine: Engine, frames: list[Frame]) -> None:
+    session = engine.session()
+    feed(session, frames[:5])
+    hold = Hold(session)
+
+    def fail(*args: object) -> list[SessionEvent]:
+        raise OSError("the disk is gone")
+
+    session._lane.refresh = fail  # type: ignore[method-assign, assignment]
+    session.see(frames[5])
+    asked = session.submit(QUESTION)
+    hold.release()
+    assert asked.result(30.0).ending == "completed"
+    del session._lane.refresh
+
+
+def test_closing_the_engine_stops_its_sources(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine()
+    session = engine.session()
+    session.watch_source(onlooker.open_live("theatre:3"))
+    wait_until(lambda: session.stats.taken > 0)
+    engine.close()
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if session.id in name and ("feed" in name or "look" in name)]
 
 
 def test_a_listener_that_raises_stops_nothing(engine: Engine, frames: list[Frame]) -> None:

@@ -168,6 +168,8 @@ def test_many_look_at_one_camera_and_none_of_them_owns_it(harness: Any, model: M
             served.client() as one,
             served.client() as other,
         ):
+            while served.server.cameras["stage"].live.stats.now_us is None:  # its first frame comes when it comes
+                await asyncio.sleep(0.01)
             for client in (one, other):
                 created = await client.hello(source="stage", max_tokens=4)
                 assert created["source"] == "stage" and created["started_us"] is not None
