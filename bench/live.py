@@ -165,6 +165,8 @@ def serving(plan: LivePlan, shows: Mapping[str, Show]) -> Iterator[Server]:
             process.kill()
             process.wait()
         reader.join(5.0)
+        if process.stderr is not None:
+            process.stderr.close()
 
 
 def run_live(plan: LivePlan, on_mark: Callable[[LiveMark], None] | None = None) -> LiveReport:

@@ -339,8 +339,8 @@ class LiveSession:
     def mark(self, label: str, time_us: int | None = None) -> Mark:
         """Put a label to a moment of the stream, by default to now.  It is kept with the memory.
 
-        Raises SettingsError for a label that is empty or too long, or where nothing was seen yet; BusyError at the
-        limit of marks.
+        At the limit the earliest one goes.  Raises SettingsError for a label that is empty or too long, or where
+        nothing was seen yet.
         """
         lane = self._lane
 

@@ -2,7 +2,7 @@
 
 import json
 
-from ...errors import BusyError, SettingsError
+from ...errors import SettingsError
 from ..session import Session
 from .stats import Mark
 
@@ -40,17 +40,17 @@ def marks_of(session: Session) -> tuple[Mark, ...]:
 def marked(marks: tuple[Mark, ...], label: str, time_us: int | None) -> tuple[tuple[Mark, ...], Mark]:
     """Add a mark; give all in order of time, and the new one.
 
-    Raises SettingsError for a label that is empty or too long, or no time; BusyError at the limit.
+    There are never more than MOST_MARKS: the one of the earliest moment goes then.  Raises SettingsError for a label
+    that is empty or too long, or no time.
     """
     words = " ".join(label.split())
     if not words or len(words) > LABEL_CHARACTERS:
         raise SettingsError(f"a mark's label has {len(words)} characters; give 1 to {LABEL_CHARACTERS}")
     if time_us is None:
         raise SettingsError("nothing was seen yet, so there is no moment to mark; give a time, or wait for a frame")
-    if len(marks) >= MOST_MARKS:
-        raise BusyError(f"there are {MOST_MARKS} marks, which is the limit; forget a stretch to remove those in it")
     mark = Mark(words, time_us)
-    return tuple(sorted((*marks, mark), key=lambda one: one.time_us)), mark
+    kept = marks[len(marks) + 1 - MOST_MARKS :] if len(marks) >= MOST_MARKS else marks
+    return tuple(sorted((*kept, mark), key=lambda one: one.time_us)), mark
 
 
 def keep_marks(session: Session, marks: tuple[Mark, ...]) -> None:

@@ -1,5 +1,7 @@
 """When a frame of a camera was taken, as far as that can be known here."""
 
+import time
+
 TOLERANCE_US = 1_000_000
 """A frame whose stamp and whose arrival disagree by more is not spaced by its stamp."""
 
@@ -7,6 +9,15 @@ DRIFT = 500e-6
 """Most that a camera's clock is assumed to run off ours, as a share: cheap quartz is ten times better."""
 
 _MOST_BREAKS = 3
+
+
+def since_boot_s() -> float:
+    """Give the seconds since the machine was started, with those that it slept, where the system counts them.
+
+    time.monotonic() stands still in a suspended machine on Linux, so what is seen after it would be dated hours early.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class FrameClock:

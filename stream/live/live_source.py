@@ -13,6 +13,7 @@ from ..sampler import FrameSampler
 from ..source import SourceInfo, SourceReport
 from .backoff import Backoff
 from .feed import Feed, Pause
+from .frame_clock import since_boot_s
 from .limits import LiveLimits
 from .status import SourceStatus
 from .supervision import StatusListener, Supervision
@@ -33,7 +34,8 @@ class LiveSource:
     Frame.seq: counts frames that were offered; one that is missing was dropped.
     fps: at most so many frames a second, by their times.  start_us: stream time of the first moment.  end_us: iterating
     ends there, though no frame comes.  stop: iterating ends when it is set.
-    clock, wall, pause, backoff: for tests.
+    clock, awake, wall, pause, backoff: for tests.  awake: a clock that stands still while the machine sleeps; the one
+    that is given as clock, where there is none.
     Raises SettingsError for a rate or a range outside its limits.
     """
 
@@ -48,13 +50,17 @@ class LiveSource:
         stop: threading.Event | None = None,
         limits: LiveLimits | None = None,
         backoff: Backoff | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
+        awake: Callable[[], float] | None = None,
         wall: Callable[[], float] = time.time,
         pause: Pause | None = None,
     ) -> None:
         if start_us < 0:
             raise SettingsError(f"a live source starts at {start_us} us; stream time starts at 0")
         sampler = FrameSampler(fps, start_us, end_us)
+        if awake is None:
+            awake = time.monotonic if clock is None else clock
+        clock = since_boot_s if clock is None else clock
         self._feed, self._end_us, self._stop, self._clock = feed, end_us, stop or threading.Event(), clock
         self._origin_unix_us = round(wall() * 1e6) - start_us
         self._taking, self._delivered = threading.Lock(), 0
@@ -66,6 +72,7 @@ class LiveSource:
             limits=limits or LiveLimits(),
             backoff=backoff or Backoff(),
             clock=clock,
+            awake=awake,
             pause=pause,
         )
         # The threads do not know this object: if a caller just drops it, they end.

@@ -113,7 +113,7 @@ def open_live(
     on_status: "StatusListener | None" = None,
     stop: threading.Event | None = None,
     limits: "LiveLimits | None" = None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] | None = None,
     wall: Callable[[], float] = time.time,
 ) -> "LiveSource":
     """Open a live source: theatre:SEED, camera:0, rtsp://, http:// and so on, or a file played in real time.

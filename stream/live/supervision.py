@@ -32,7 +32,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Run:
-    """One connection, from the first try to its end; written by its worker."""
+    """One connection, from the first try to its end; written by its worker.
+
+    progressed: when it last did, by the clock that stands still in sleep.
+    """
 
     progressed: float
     done: bool = False
@@ -67,7 +70,8 @@ class Supervision:
     into a decoder or driver does not return: its thread is left behind and its frames are ignored, so that neither
     coming back nor closing ever waits for it.
 
-    clock: monotonic seconds.  pause: waits so many seconds and says whether to stop; None waits on the real clock.
+    clock: monotonic seconds, with those that the machine sleeps.  awake: without them; calls hang by it.  pause: waits
+    so many seconds and says whether to stop; None waits on the real clock.
     """
 
     def __init__(
@@ -80,11 +84,12 @@ class Supervision:
         limits: LiveLimits,
         backoff: Backoff,
         clock: Callable[[], float],
+        awake: Callable[[], float],
         pause: Pause | None,
     ) -> None:
         self.feed, self.mailbox, self.tally = feed, Mailbox[Frame](), Tally(size=feed.size)
         self._sampler, self._listener, self._limits, self._backoff = sampler, listener, limits, backoff
-        self._clock, self._opened, self._start_us = clock, clock(), start_us
+        self._clock, self._awake, self._opened, self._start_us = clock, awake, clock(), start_us
         self._stopping, self._woken, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._pause: Pause = self._stopping.wait if pause is None else pause
         self._health = Health(limits.stale_s)
@@ -165,7 +170,7 @@ class Supervision:
         self._tell()
 
     def _begin(self) -> _Run:
-        run = _Run(self._clock())
+        run = _Run(self._awake())
         with self._lock:
             self._run = run
             self._health.connecting()
@@ -187,7 +192,7 @@ class Supervision:
                 self._health.look(now, self.feed.name)
                 self._note()
             self._tell()
-            if now - run.progressed > self._limits.hang_s and not run.done:
+            if self._awake() - run.progressed > self._limits.hang_s and not run.done:
                 run.failure = Failure.of(
                     "timeout",
                     f"{self.feed.name}: a call to open or read it has not returned for {self._limits.hang_s:g} s",
@@ -246,14 +251,14 @@ class Supervision:
 
     def _pause_of(self, run: _Run) -> Pause:
         def pause(seconds: float) -> bool:
-            run.progressed = self._clock() + seconds  # waiting on purpose is no hanging
+            run.progressed = self._awake() + seconds  # waiting on purpose is no hanging
             return self._pause(seconds)
 
         return pause
 
     def _read(self, run: _Run, connection: Connection) -> None:
         while not self._stopping.is_set():
-            run.progressed = self._clock()
+            run.progressed = self._awake()
             arrival = connection.advance()
             if arrival is None:
                 return

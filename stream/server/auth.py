@@ -20,6 +20,9 @@ SUBPROTOCOL_PREFIX = "onlooker.token."
 
 LEAST_CHARACTERS, MOST_CHARACTERS = 16, 256
 
+LONG_CHARACTERS = 32
+"""A token of so many characters cannot be guessed at any rate, so guesses of others do not lock its owner out."""
+
 _FIT = re.compile(r"[A-Za-z0-9._~-]+")  # fits a header, a subprotocol and a URL's fragment as it is
 _MOST_ADDRESSES = 4096
 
@@ -95,8 +98,9 @@ class _Guesses:
 class Guard:
     """Let in who knows the token.
 
-    A wrong token costs its address one of `burst` guesses; they come back one in every_s seconds.  With none left,
-    nothing from there is compared, right tokens included, until one has come back.  IPv6 addresses count by /64.
+    A wrong token costs its address one of `burst` guesses; they come back one in every_s seconds.  With none left
+    wrong tokens from there are locked out until one has come back; so is the right one where it is shorter than
+    LONG_CHARACTERS, else a guess could be told from its answer.  IPv6 addresses count by /64.
     A bounded number of addresses is remembered.  clock: seconds, monotonic.  For one thread.
     """
 
@@ -114,11 +118,14 @@ class Guard:
             self.refused += 1
             return "missing"
         key = _neighbourhood(address)
+        right = hmac.compare_digest(offer.token.encode("utf-8", "replace"), self._token)
+        if right and len(self._token) >= LONG_CHARACTERS:
+            return "passed"
         guesses = self._refilled(key)
         if guesses is not None and guesses.left < 1.0:
             self.refused += 1
             return "locked"
-        if hmac.compare_digest(offer.token.encode("utf-8", "replace"), self._token):
+        if right:
             return "passed"
         self.refused += 1
         if guesses is None:

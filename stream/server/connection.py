@@ -25,6 +25,9 @@ from .seat import Seat
 MOST_COMMANDS = 64
 """How many events of one socket may wait to be carried out."""
 
+MOST_TRIES = 3
+"""How often a session is looked for that is closed each time while its client comes back."""
+
 GRACE_S = 2.0
 """How long a client that did not read has to read why it is thrown out."""
 
@@ -39,16 +42,22 @@ class Connection:
         self._settings, self._metrics = registry.settings, registry.metrics
         self._core = ServerConnection(self._settings.limits, time.monotonic())
         self._out = Outgoing(self._settings.outgoing_bytes)
-        self._commands: asyncio.Queue[asked.ClientEvent] = asyncio.Queue(MOST_COMMANDS)
+        self._commands: asyncio.Queue[asked.ClientEvent | None] = asyncio.Queue()  # None: no more come
+        self._finished = False
         self._seat: Seat | None = None
+        self._before: asyncio.Task[None] | None = None
+        self._greeting: str | None = None
+        self._token = ""
+        self._has_token = False
         self._counted: dict[str, int] = {}
         self._throwing_out: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Read until the other side is gone, or is told to go."""
+        """Read until the other side is gone, or is told to go; what was received by then is carried out."""
         self._writing = asyncio.create_task(self._write())
-        working = asyncio.create_task(self._work())
+        self._working = asyncio.create_task(self._work())
         try:
             with contextlib.suppress(ConnectionClosed):
                 while self._core.state is not State.CLOSED:
@@ -58,8 +67,8 @@ class Connection:
         finally:
             self._core.disconnected()
             self._detach()
-            ending = [task for task in (self._writing, working, self._throwing_out) if task is not None]
-            working.cancel()
+            self._finish()
+            ending = [task for task in (self._writing, self._working, self._throwing_out) if task is not None]
             self._writing.cancel()
             await asyncio.wait(ending)
 
@@ -100,8 +109,9 @@ class Connection:
             self._metrics.pictures += 1
             self._metrics.picture_bytes += len(message)
             results = self._core.receive_bytes(message, now)
-        if self._seat is not None:
-            self._seat.keys.confirm()  # it has read the token that session.created brought
+        if self._seat is not None and self._has_token:
+            self._seat.keys.confirm(self._token)
+            self._has_token = False  # once is enough
         for result in results:
             match result:
                 case Received(event=asked.SessionUpdate() as event, first=True):
@@ -124,6 +134,13 @@ class Connection:
                     self.send(told.write(result.event))
             elif isinstance(result, Close):
                 self._out.put_close(result)
+                self._finish()
+
+    def _finish(self) -> None:
+        """Let the work end behind what was received: the client was told, or will be, that it came."""
+        if not self._finished:
+            self._finished = True
+            self._commands.put_nowait(None)
 
     def _receive(self, event: asked.ClientEvent) -> None:
         """Carry an event out at once, or put it behind those that wait for the device."""
@@ -132,12 +149,11 @@ class Connection:
             self._carry_out([Send(told.Pong(event_id=event.event_id, server_unix_us=now_us))])
         elif isinstance(event, asked.ResponseCancel):
             self._try(event, lambda seat: seat.cancel(event))
+        elif self._commands.qsize() < MOST_COMMANDS:
+            self._commands.put_nowait(event)
         else:
-            try:
-                self._commands.put_nowait(event)
-            except asyncio.QueueFull:
-                error = EventError("busy", f"{MOST_COMMANDS} events wait to be carried out", retry_after_ms=1000)
-                self._try(event, lambda seat: seat.refuse(error, event.event_id))
+            error = EventError("busy", f"{MOST_COMMANDS} events wait to be carried out", retry_after_ms=1000)
+            self._try(event, lambda seat: seat.refuse(error, event.event_id))
 
     def _try(self, event: asked.ClientEvent, work: Callable[[Seat], None]) -> None:
         if self._seat is None:
@@ -149,7 +165,7 @@ class Connection:
 
     def _see(self, frame: FrameReceived) -> None:
         seat = self._seat
-        if seat is not None and seat.intake is not None:
+        if seat is not None and seat.intake is not None and not seat.closing:
             seat.touch()
             unix_us = seat.clock.place(frame.header.captured_unix_us)
             gap = frame.header.discontinuity or seat.away
@@ -160,8 +176,7 @@ class Connection:
         """Open or resume the session that the first event asks for."""
         resume = event.resume
         try:
-            seat, new, lost = await self._find(event)
-            token = await self._registry.renew(seat)
+            seat, new, lost, token = await self._find(event)
         except EventError as error:
             self._carry_out(
                 self._core.fail(
@@ -178,37 +193,34 @@ class Connection:
         if new and self._socket.close_code is not None:  # nobody waits for it any more, nor could come back
             await self._registry.close(seat, forget=True)
             return
-        if seat.closed:
-            self.fail("session_expired")
-            return
         missed = seat.replay.missed(0 if resume is None else resume.last_seq)
         if seat.link is not None:
             seat.link.fail("session_taken")
-        self._seat, seat.link, seat.dismissed = seat, self, False
+        self._seat, seat.link, seat.dismissed, self._token = seat, self, False, token
+        self._before, seat.working = seat.working, self._working
         seat.touch()
         seat.update(event)
         self._core.opened(seat.replay, takes_frames=seat.own, locked=seat.saw_frames)
         camera = self._registry.cameras.get(seat.source)
-        self.send(
-            told.write(
-                told.SessionCreated(
-                    event_id=event.event_id,
-                    session_id=seat.id,
-                    resume_token=token,
-                    resumed=resume is not None,
-                    gap=resume is not None and (lost or missed.gap),
-                    source=seat.source,
-                    model=self._model,
-                    config=seat.config(),
-                    limits=told.SessionLimits.of(self._settings.limits),
-                    origin_unix_us=seat.live.origin_unix_us,
-                    server_unix_us=time.time_ns() // 1000,
-                    started_us=None if camera is None else seat.live.stats.now_us,
-                    last_seq=seat.replay.last_seq,
-                    received=seat.replay.received if resume is not None else (),
-                )
+        self._greeting = told.write(
+            told.SessionCreated(
+                event_id=event.event_id,
+                session_id=seat.id,
+                resume_token=token,
+                resumed=resume is not None,
+                gap=resume is not None and (lost or missed.gap),
+                source=seat.source,
+                model=self._model,
+                config=seat.config(),
+                limits=told.SessionLimits.of(self._settings.limits),
+                origin_unix_us=seat.live.origin_unix_us,
+                server_unix_us=time.time_ns() // 1000,
+                started_us=None if camera is None else seat.live.stats.now_us,
+                last_seq=seat.replay.last_seq,
+                received=seat.replay.received if resume is not None else (),
             )
         )
+        self.send(self._greeting)
         if resume is not None:
             self._metrics.resumed += 1
             for text in missed.messages:
@@ -216,23 +228,31 @@ class Connection:
         if camera is not None:
             seat.tell(translation.source_status(camera.name, camera.status))
 
-    async def _find(self, event: asked.SessionUpdate) -> tuple[Seat, bool, bool]:
-        """Give the seat, whether it is new, and whether the events of an earlier server are lost."""
-        if event.resume is None:
-            return await self._registry.open(event), True, False
-        if event.settings is not None:
+    async def _find(self, event: asked.SessionUpdate) -> tuple[Seat, bool, bool, str]:
+        """Give the seat, whether it is new, whether the events of an earlier life of it are lost, and its new token."""
+        resume = event.resume
+        if resume is not None and event.settings is not None:
             raise EventError("settings_locked", "a resumed session keeps its settings", param="settings")
-        seat, revived = await self._registry.resume(event.resume)
-        if event.source is not None and event.source != seat.source:
-            raise EventError("invalid_event", f"the session's source is {seat.source}", param="source")
-        return seat, False, revived
+        for _ in range(MOST_TRIES):
+            if resume is None:
+                seat, revived = await self._registry.open(event), False
+            else:
+                seat, revived = await self._registry.resume(resume)
+                if event.source is not None and event.source != seat.source:
+                    raise EventError("invalid_event", f"the session's source is {seat.source}", param="source")
+            token = await self._registry.renew(seat)
+            if self._registry.seats.get(seat.id) is seat:  # else it was closed while its ticket was written
+                return seat, resume is None, revived, token
+        raise EventError("busy", "the session was being closed", retry_after_ms=1000)
 
     async def _work(self) -> None:
         """Carry events out, one after the other."""
-        while True:
-            event = await self._commands.get()
+        while (event := await self._commands.get()) is not None:
+            if self._before is not None:  # what came over the socket before comes first
+                await asyncio.wait([self._before])
+                self._before = None
             seat = self._seat
-            if seat is None:
+            if seat is None or seat.closing:
                 continue
             try:
                 await self._do(seat, event)
@@ -246,6 +266,8 @@ class Connection:
                 seat.refuse(EventError(code_of(error), message_of(error)), event.event_id)
             except Exception as error:  # noqa: BLE001 - the server must go on; message_of() logs it
                 seat.refuse(EventError("internal", message_of(error)), event.event_id)
+            if seat.closed and seat.link is not None:  # who came back meanwhile
+                seat.link.fail("session_expired")
 
     async def _do(self, seat: Seat, event: asked.ClientEvent) -> None:
         match event:
@@ -272,8 +294,7 @@ class Connection:
                 state = await asyncio.to_thread(seat.live.memory)
                 seat.tell(translation.memory_state(state, event.event_id))
             case asked.MemoryMark():
-                mark = await asyncio.to_thread(seat.live.mark, event.label, event.time_us)
-                seat.touch()
+                mark = await seat.mark(event.label, event.time_us)
                 seat.tell(told.MemoryMarked(event_id=event.event_id, label=mark.label, time_us=mark.time_us))
             case asked.MemoryClear():
                 await self._clear(seat, event)
@@ -335,10 +356,17 @@ class Connection:
                     return
                 async with asyncio.timeout(self._settings.slow_reader_s):
                     await self._socket.send(waiting)
+                    if waiting is self._greeting:
+                        pong = asyncio.ensure_future(await self._socket.ping())
+                        pong.add_done_callback(self._hear_pong)
         except TimeoutError:
             self._throw_out()
         except ConnectionClosed:
             pass
+
+    def _hear_pong(self, pong: asyncio.Future[float]) -> None:
+        """Note that session.created was read, as the ping behind it was; the next message comes from who has it."""
+        self._has_token = not pong.cancelled() and pong.exception() is None
 
     def _throw_out(self) -> None:
         if self._throwing_out is None:
@@ -350,6 +378,7 @@ class Connection:
             self._writing.cancel()
         self._out.clear()
         self._detach()
+        self._finish()
         self._metrics.errors["slow_reader"] += 1
         for result in self._core.fail("slow_reader", f"nothing was read for {self._settings.slow_reader_s:g} s"):
             try:

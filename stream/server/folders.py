@@ -7,6 +7,7 @@
 A ticket holds no token, so that who reads the disk cannot come back as the client.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,12 @@ from ...errors import SettingsError, StorageError
 FORMAT = 1
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
+GRACE_S = 600.0
+"""After a start, and after a step of the wall clock, nothing is too old for so long: the clock may be wrong."""
+
+STEP_S = 60.0
+"""By how much the wall clock may run off the steady one between two looks before that counts as a step."""
+
 _SESSION_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -35,7 +42,8 @@ class Ticket:
     """Say how a client comes back to an own session.
 
     token_sha256s: of the resume tokens that are good, in hex, the newest first; none when the session was closed for
-    good.  settings: what the client chose of how its stream is kept.  used_unix_s: when it was last attached.
+    good.  settings: what the client chose of how its stream is kept.  used_unix_s: when it was written; a memory was
+    used then, or when a file of it was written last, whichever is later.
     """
 
     token_sha256s: tuple[str, ...]
@@ -46,11 +54,20 @@ class Ticket:
 class MemoryFolders:
     """Give sessions their folders below one, and delete those of own sessions when their time is over.
 
-    Every call may touch the disk.  Raises StorageError where that fails.  clock: seconds since 1970.
+    Every call may touch the disk.  Raises StorageError where that fails.  clock: seconds since 1970.  steady: seconds
+    of a clock that nobody sets.
     """
 
-    def __init__(self, root: Path, ttl_s: float, most: int, clock: Callable[[], float] = time.time) -> None:
-        self.root, self._ttl_s, self._most, self._clock = root, ttl_s, most, clock
+    def __init__(
+        self,
+        root: Path,
+        ttl_s: float,
+        most: int,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.root, self._ttl_s, self._most, self._clock, self._steady = root, ttl_s, most, clock, steady
+        self._ahead_s, self._trusted_s = clock() - steady(), steady() + GRACE_S
 
     @property
     def _sessions(self) -> Path:
@@ -87,9 +104,7 @@ class MemoryFolders:
         if not _SESSION_ID.fullmatch(session_id) or not (self._sessions / session_id).is_dir():
             return None
         ticket = self._read(session_id)
-        if ticket is None or self._clock() - ticket.used_unix_s > self._ttl_s:
-            return None
-        return ticket
+        return None if ticket is None or self._over(self._used(session_id)) else ticket
 
     def write(self, session_id: str, ticket: Ticket) -> None:
         """Put a ticket in the place of the one before, at one stroke and safe from a power cut."""
@@ -127,33 +142,49 @@ class MemoryFolders:
         except OSError as error:
             raise StorageError(f"cannot delete {folder} ({error.strerror or error}); delete it by hand") from error
 
-    def sweep(self, living: Collection[str], room: int = 0) -> int:
+    def sweep(self, living: Collection[str]) -> int:
         """Delete memories of own sessions that are over their time or their number; give how many went.
 
-        living: ids in use, which stay.  room: for how many new ones there is to be place.
+        living: ids in use or about to be, which stay, and are noted as used now.
         """
-        now_s = self._clock()
         try:
             names = [path.name for path in self._sessions.iterdir() if _SESSION_ID.fullmatch(path.name)]
         except OSError as error:
             raise StorageError(f"cannot look into {self._sessions} ({error.strerror or error})") from error
+        for name in living:
+            self._touch(name)
         used = {name: self._used(name) for name in names if name not in living}
-        over = {name for name, used_s in used.items() if now_s - used_s > self._ttl_s}
+        over = {name for name, used_s in used.items() if self._over(used_s)}
         left = sorted((name for name in used if name not in over), key=lambda name: used[name])
-        surplus = len(living) + len(left) + room - self._most
+        surplus = len(living) + len(left) - self._most
         over.update(left[: max(0, surplus)])
         for name in over:
             self.forget(name)
         return len(over)
 
+    def _touch(self, session_id: str) -> None:
+        """Note on a ticket that its session is in use: a server that is killed will not write it again."""
+        now_s = self._clock()
+        with contextlib.suppress(OSError):  # a session that is only being opened, or just forgotten, has none
+            os.utime(self._sessions / f"{session_id}.json", (now_s, now_s))
+
+    def _over(self, used_s: float) -> bool:
+        """Say whether a memory's time is over; never while the wall clock is not to be trusted."""
+        now_s, steady_s = self._clock(), self._steady()
+        if abs(now_s - steady_s - self._ahead_s) > STEP_S:
+            self._trusted_s = steady_s + GRACE_S
+        self._ahead_s = now_s - steady_s
+        return steady_s >= self._trusted_s and now_s - used_s > self._ttl_s
+
     def _used(self, session_id: str) -> float:
+        """Give when a memory was used last, by its ticket and by its files; 0.0 where nothing tells."""
+        folder = self._sessions / session_id
         ticket = self._read(session_id)
-        if ticket is not None:
-            return ticket.used_unix_s
-        try:
-            return (self._sessions / session_id).stat().st_mtime
-        except OSError:
-            return 0.0
+        times = [0.0 if ticket is None else ticket.used_unix_s]
+        for path in (folder.with_suffix(".json"), folder, *folder.rglob("*")):
+            with contextlib.suppress(OSError):
+                times.append(path.stat().st_mtime)
+        return max(times)
 
     def _read(self, session_id: str) -> Ticket | None:
         """Read a ticket; one that is damaged is as good as none."""

@@ -19,9 +19,10 @@ class Keys:
         self.newest, self.before = _hash(token), self.newest
         return token
 
-    def confirm(self) -> None:
-        """Note that the client has the newest token."""
-        self.before = None
+    def confirm(self, token: str) -> None:
+        """Note that the client has a token; where it is the newest, the one before is good no more."""
+        if hmac.compare_digest(_hash(token), self.newest or ""):
+            self.before = None
 
     def fit(self, token: str) -> bool:
         """Say, in constant time, whether a token is one of them."""

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 
 from ..engine.stats import EngineReport
 from ..live.status import SourceStatus
+from ..protocol.errors import ERRORS
 from . import exposition
 from .exposition import Family, Histogram, by, single
 
 AGE_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ANSWER_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+_CLOSE_CODES = frozenset((*range(1000, 1016), *(error.close for error in ERRORS.values())))
 
 
 def _histogram(name: str, words: str, bounds: tuple[float, ...]) -> Histogram:
@@ -30,7 +34,7 @@ class ServerMetrics:
     dropped: Counter[str] = field(default_factory=Counter)
     sockets: int = 0
     sockets_opened: int = 0
-    closes: Counter[int] = field(default_factory=Counter)
+    closes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     resumed: int = 0
     frame_age: Histogram = field(
@@ -48,6 +52,11 @@ class ServerMetrics:
             "answer_seconds", "From a question's arrival to the end of its answer.", ANSWER_BOUNDS_S
         )
     )
+
+    def count_close(self, code: int | None) -> None:
+        """Count a socket's end by its close code; codes that mean nothing here, which a client may choose, as other."""
+        known = 1006 if code is None else code
+        self.closes[str(known) if known in _CLOSE_CODES else "other"] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +112,7 @@ def _parts(
     yield single("onlooker_sessions_resumed_total", "counter", "Sessions that a client came back to.", counted.resumed)
     yield single("onlooker_sockets", "gauge", "Websockets open.", counted.sockets)
     yield single("onlooker_sockets_opened_total", "counter", "Websockets opened.", counted.sockets_opened)
-    closes = {str(code): count for code, count in counted.closes.items()}
-    yield by("onlooker_sockets_closed_total", "counter", "Websockets closed, by close code.", "code", closes)
+    yield by("onlooker_sockets_closed_total", "counter", "Websockets closed, by close code.", "code", counted.closes)
     yield by("onlooker_errors_total", "counter", "Error events sent, by code.", "code", counted.errors)
     yield single("onlooker_auth_refused_total", "counter", "Requests without the right token.", gauges.refused)
     yield single(

@@ -59,9 +59,11 @@ class Registry:
         self.folders, self.metrics = folders, metrics
         self.seats: dict[str, Seat] = {}
         self.closing: dict[str, asyncio.Event] = {}
+        self._closings: set[asyncio.Task[None]] = set()
         self.decoder = PictureDecoder(settings.decoders, settings.limits.max_pixels)
         self.budget = FlightBudget(settings.flight_bytes)
-        self._opening = 0
+        self._opening: set[str] = set()
+        self._until: float | None = None
         self._expired: OrderedDict[str, Keys] = OrderedDict()
         self._reviving = asyncio.Lock()
 
@@ -89,16 +91,16 @@ class Registry:
         settings = self._settings(picked)
         self._check_room()
         session_id = new_session_id()
-        self._opening += 1
+        self._opening.add(session_id)
         try:
             folder = None
             if self.folders is not None:
                 async with self._reviving:
-                    await _storing(self.folders.sweep, self._living(), 1)
+                    await _storing(self.folders.sweep, self._living())
                 folder = self.folders.session(session_id)
             live = await self._live(settings, folder, session_id)
         finally:
-            self._opening -= 1
+            self._opening.discard(session_id)
         return self._own(session_id, live, picked)
 
     async def resume(self, resume: asked.Resume) -> tuple[Seat, bool]:
@@ -119,8 +121,10 @@ class Registry:
 
         Raises EventError.
         """
-        token = seat.keys.renew()
-        await self._write_ticket(seat)
+        async with seat.storing:
+            token = seat.keys.renew()
+            if not seat.closing:
+                await self._write_ticket(seat)
         return token
 
     async def change(self, seat: Seat, settings: asked.SessionSettings) -> None:
@@ -130,30 +134,50 @@ class Registry:
         picked = {**seat.chosen, **chosen(settings)}
         wanted = self._settings(picked)
         folder = None if self.folders is None else self.folders.session(seat.id)
-        await _storing(seat.live.close, None)
-        live = await self._live(wanted, folder, seat.id)
-        seat.moved(live)
-        seat.chosen = picked
-        seat.intake = Intake(live, self.decoder, self.budget, seat.saw, seat.cannot_see)
-        await self._write_ticket(seat)
+        try:
+            async with seat.storing:
+                if seat.closing:
+                    raise EventError("session_expired", "the session was closed meanwhile")
+                await _storing(seat.live.close, None)
+                live = await self._live(wanted, folder, seat.id)
+                seat.moved(live)
+                seat.chosen = picked
+                seat.intake = Intake(live, self.decoder, self.budget, seat.saw, seat.cannot_see)
+                await self._write_ticket(seat)
+        except EventError as error:
+            if seat.live.closed:  # there is nothing to look at any more
+                link = seat.link
+                await self.close(seat, again=True)
+                if link is not None:
+                    link.fail(error.code, error.message)
+            raise
 
     async def close(self, seat: Seat, *, forget: bool = False, again: bool = False) -> None:
         """Close a session.  forget: delete what it saw.  again: its client may come back to the memory on disk.
 
-        A disk that fails is logged: the session is closed all the same.
+        A disk that fails is logged: the session is closed all the same, and so it is when the caller is cancelled.
         """
-        if self.seats.pop(seat.id, None) is None:
+        if self.seats.get(seat.id) is not seat:
             return
+        del self.seats[seat.id]
+        seat.closing = True
         ended = self.closing[seat.id] = asyncio.Event()
         seat.cancel_all()
+        closing = asyncio.create_task(self._close(seat, ended, forget, again))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
+        await asyncio.shield(closing)
+
+    async def _close(self, seat: Seat, ended: asyncio.Event, forget: bool, again: bool) -> None:
         try:
             if seat.own:
-                await self._close_own(seat, forget, again)
+                async with seat.storing:
+                    await self._close_own(seat, forget, again)
             else:
                 self.cameras[seat.source].seats.discard(seat)
                 await seat.unwatch_all()
                 await seat.quiet(CANCEL_S)
-        except (OnlookerError, EventError) as error:
+        except (OnlookerError, EventError, TimeoutError) as error:
             _logger.error("session %s: %s", seat.id, error)
         finally:
             seat.leave()  # last: until here it hears how its questions end
@@ -168,7 +192,7 @@ class Registry:
         if seat.intake is not None:
             await seat.intake.close()
         try:
-            await asyncio.to_thread(seat.live.close)
+            await asyncio.to_thread(seat.live.close, self._left_s())
         finally:
             if self.folders is not None and forget:
                 await asyncio.to_thread(self.folders.forget, seat.id)
@@ -190,13 +214,19 @@ class Registry:
                 with contextlib.suppress(EventError):
                     await _storing(self.folders.sweep, self._living())
 
-    async def close_all(self) -> None:
-        """Close every session; those with a memory on disk can be resumed from there."""
-        for seat in tuple(self.seats.values()):
-            await self.close(seat, again=True)
+    async def close_all(self, until: float) -> None:
+        """Close every session; those with a memory on disk can be resumed from there.
+
+        until: by time.monotonic(), how long a session may wait for the device to save it.
+        """
+        self._until = until
+        await asyncio.gather(*(self.close(seat, again=True) for seat in tuple(self.seats.values())))
         for ending in tuple(self.closing.values()):
             await ending.wait()
         self.decoder.close()
+
+    def _left_s(self) -> float | None:
+        return None if self._until is None else max(0.1, self._until - time.monotonic())
 
     def _sit_down(self, source: str, event: asked.SessionUpdate) -> Seat:
         """Give a place at a camera's session."""
@@ -237,12 +267,12 @@ class Registry:
         if not keys.fit(resume.token):
             raise _refused()
         self._check_room()
-        self._opening += 1
+        self._opening.add(resume.session_id)
         try:
             settings = self._settings(ticket.settings)
             live = await self._live(settings, self.folders.session(resume.session_id), resume.session_id)
         finally:
-            self._opening -= 1
+            self._opening.discard(resume.session_id)
         seat = self._own(resume.session_id, live, ticket.settings)
         seat.keys = keys
         return seat
@@ -268,7 +298,7 @@ class Registry:
             raise EventError("invalid_event", str(error), param="settings") from None
 
     def _check_room(self) -> None:
-        own = len(self.own) + self._opening + len(self.closing)
+        own = len(self.own) + len(self._opening) + len(self.closing)
         if own >= self.settings.max_sessions:
             raise EventError(
                 "too_many_sessions",
@@ -277,7 +307,7 @@ class Registry:
             )
 
     def _living(self) -> tuple[str, ...]:
-        return (*(seat.id for seat in self.seats.values() if seat.own), *self.closing)
+        return (*(seat.id for seat in self.seats.values() if seat.own), *self.closing, *self._opening)
 
     async def _write_ticket(self, seat: Seat) -> None:
         if self.folders is not None and seat.own:

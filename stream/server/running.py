@@ -1,6 +1,7 @@
 """Running a server until it is told to end: by the first signal in good order, by the second at once."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -8,22 +9,27 @@ from collections.abc import Callable
 from .server import Server
 
 LEFT_AT_ONCE = 130
+LEFT_HUNG = 1
+
+_logger = logging.getLogger(__name__)
 
 
-def run(server: Server, started: Callable[[], None]) -> None:
+def run(server: Server, started: Callable[[], None], leave: Callable[[int], object] = os._exit) -> None:
     """Serve until SIGINT or SIGTERM comes.  started: called when the server is ready.
 
+    leave: ends the process at once; called where a thread hangs that the interpreter would wait for, for ever.
     Raises ModelError where the model does not answer its first question.
     """
-    asyncio.run(_run(server, started))
+    asyncio.run(_run(server, started, leave))
 
 
-async def _run(server: Server, started: Callable[[], None]) -> None:
+async def _run(server: Server, started: Callable[[], None], leave: Callable[[int], object]) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
+    trouble: BaseException | None = None
 
     def hear() -> None:
         if told.is_set():
-            os._exit(LEFT_AT_ONCE)  # threads may hang in a driver, and what is stored is stored
+            leave(LEFT_AT_ONCE)  # threads may hang in a driver, and what is stored is stored
         told.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -40,5 +46,12 @@ async def _run(server: Server, started: Callable[[], None]) -> None:
             starting.cancel()
             await asyncio.wait((starting,))
         ending.cancel()
+    except BaseException as error:
+        trouble = error
+        raise
     finally:
         await server.stop()
+        if server.hung:
+            if trouble is not None:
+                _logger.error("%s", trouble)  # nobody else will hear of it
+            leave(LEFT_HUNG)

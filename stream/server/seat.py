@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...errors import BusyError, SettingsError
+from ...errors import BusyError, OnlookerError, SettingsError
 from ...models.backbone import Sampling
 from ..engine.events import (
     AnswerBegun,
@@ -25,6 +25,7 @@ from ..engine.events import (
 )
 from ..engine.inquiry import Inquiry
 from ..engine.live_session import LiveSession
+from ..engine.stats import Mark
 from ..live.status import SourceStatus
 from ..protocol import client_events as asked
 from ..protocol import server_events as told
@@ -42,6 +43,9 @@ from .wishes import Wishes
 
 FRAMES = "frames"
 """The source of own sessions: what the client pushes."""
+
+MOST_SHARED_MARKS = 16
+"""Marks that one client may put to a session it shares: they are kept, and it cannot take them away again."""
 
 FAILURE_EVERY_S = 5.0  # a session that fails fails with every frame
 
@@ -76,9 +80,10 @@ class Seat:
 
     live: the session it looks at; its own, or a camera's that others look at too.  source: "frames", or the camera's
     name.  link: the socket that is attached now.  left: when the last one went, by time.monotonic().  dismissed: it was
-    idle, and is not waited for.  away: the client dropped, and has sent no frame since.  clock: the client's.
-    intake: where its pictures go; None for a camera's.  never: frames that connections dropped before the session heard
-    of them, by reason.
+    idle, and is not waited for.  closing: nobody can come to it any more.  working: carries out what came over the
+    newest socket.  storing: held while its ticket is written, or its session is changed or closed.  away: the client
+    dropped, and has sent no frame since.  clock: the client's.  intake: where its pictures go; None for a camera's.
+    never: frames that connections dropped before the session heard of them, by reason.
     """
 
     id: str
@@ -97,10 +102,14 @@ class Seat:
     left: float = field(init=False)
     active: float = field(init=False)
     closed: bool = False
+    closing: bool = False
+    working: asyncio.Task[None] | None = None
+    storing: asyncio.Lock = field(default_factory=asyncio.Lock)
     dismissed: bool = False
     away: bool = False
     clock: ClientClock = field(default_factory=ClientClock)
     saw_frames: bool = False
+    marks: int = 0
     seen_us: int | None = None
     laid_down: str = ""
     never: dict[str, int] = field(default_factory=dict)
@@ -279,6 +288,10 @@ class Seat:
             raise EventError("bad_question", str(error), param="condition") from None
         finally:
             early = self._early.pop(watch_id)
+        if self.closing:  # nobody would end it any more; an own session takes it along
+            with contextlib.suppress(SettingsError):
+                await asyncio.to_thread(self.live.unwatch, watch_id)
+            raise EventError("session_expired", "the session was closed meanwhile")
         self.touch()
         self.watches[watch_id] = entry
         self.tell(told.WatchCreated(event_id=event.event_id, watch_id=watch_id, condition=event.condition))
@@ -299,6 +312,19 @@ class Seat:
             if not self.live.closed:
                 with contextlib.suppress(SettingsError):  # closed meanwhile
                     await asyncio.to_thread(self.live.unwatch, watch_id)
+
+    async def mark(self, label: str, time_us: int | None) -> Mark:
+        """Put a label to a moment.  Raises EventError where this client has put its share to a shared session."""
+        if not self.own and self.marks >= MOST_SHARED_MARKS:
+            raise EventError("busy", f"{self.marks} moments of a shared session are marked, which is a client's limit")
+        self.marks += 1
+        try:
+            mark = await asyncio.to_thread(self.live.mark, label, time_us)
+        except OnlookerError:
+            self.marks -= 1
+            raise
+        self.touch()
+        return mark
 
     async def quiet(self, timeout_s: float) -> None:
         """Wait until no question is open, but not longer than that."""

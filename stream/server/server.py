@@ -1,10 +1,10 @@
 """The server: it listens, lets in who may, keeps time, and goes away without losing what was seen."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket as sockets
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +29,7 @@ from . import metrics, tls
 from .auth import Guard
 from .cameras import Camera
 from .connection import Connection
+from .doorstep import Doorstep
 from .folders import MemoryFolders
 from .listening import bind
 from .metrics import Gauges, ServerMetrics
@@ -45,8 +46,17 @@ CLOSE_S = 3.0
 DRAIN_S = 5.0
 """How long answers may go on when the server was told to end."""
 
+SPARE = 0.1
+"""Share of the time to end that is left when sessions of clients have stopped waiting for the device."""
+
 SLACK_BYTES = 64 * KIB
 """A message that is over the limits by less is answered with an error; one by more is cut off by its header."""
+
+REFUSED_BYTES = KIB
+"""Longest message of a socket that is only told why it may not in."""
+
+TURN_AWAY_S = 0.5
+"""How long such a socket has to take that in."""
 
 MOST_QUEUED = 4
 """Messages of one socket that wait to be looked at."""
@@ -93,11 +103,12 @@ class Server:
         )
         self._began_unix_s = int(time.time())
         self._admissions: WeakKeyDictionary[Socket, Admission] = WeakKeyDictionary()
+        self._doorstep = Doorstep()
         self._connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._listening: WebsocketServer | None = None
-        self._ready = self._ending = False
+        self._ready = self._ending = self._hung = False
         self.registry: Registry
 
     @property
@@ -110,6 +121,11 @@ class Server:
     def ready(self) -> bool:
         """Whether questions can be answered."""
         return self._ready and not self._ending
+
+    @property
+    def hung(self) -> bool:
+        """Whether something did not end when the server did: threads that may never return are left behind."""
+        return self._hung
 
     @property
     def routes(self) -> Routes:
@@ -127,12 +143,14 @@ class Server:
         """Listen, and answer a question; it is ready when this returns.  Raises ModelError where the model fails."""
         self.registry = Registry(self.engine, self.settings, self._kept, self.cameras, self._folders, self.metrics)
         _socket_logger.setLevel(logging.WARNING)  # at DEBUG it would write tokens down, and at INFO every request
-        routes, settings = self.routes, self.settings
+        routes, settings, limits = self.routes, self.settings, self.settings.limits
+        largest = max(limits.max_frame_bytes + HEADER_BYTES, limits.message_bytes) + SLACK_BYTES
 
         def answer(socket: Socket, request: Request) -> Response | None:
             decided = routes.serve(request, _caller(socket))
             if isinstance(decided, Admission):
                 self._admissions[socket] = decided
+                socket.protocol.max_message_size = largest if decided.verdict == "passed" else REFUSED_BYTES
                 return None
             return decided
 
@@ -153,7 +171,8 @@ class Server:
             ping_interval=settings.ping_s,
             ping_timeout=settings.ping_s,
             close_timeout=CLOSE_S,
-            max_size=max(settings.limits.max_frame_bytes + HEADER_BYTES, settings.limits.message_bytes) + SLACK_BYTES,
+            max_size=limits.message_bytes + SLACK_BYTES,  # of the first message; it is settled before anyone is let in
+            create_connection=self._doorstep.sockets(),
             max_queue=MOST_QUEUED,
             logger=_socket_logger,
         )
@@ -188,21 +207,36 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks)
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                await self.registry.close_all()
-                if self._listening is not None:
-                    self._listening.close()
-                    await self._listening.wait_closed()
-                left_s = max(0.1, deadline - time.monotonic())
-                await asyncio.to_thread(self.engine.close, left_s)
-        except TimeoutError:
-            _logger.error("not everything ended within %g s", self.settings.shutdown_s)
+            # One after the other, each whatever became of the one before: the last saves what the cameras saw.
+            await self._within(deadline, self.registry.close_all(deadline - SPARE * self.settings.shutdown_s))
+            left_s = max(0.1, deadline - time.monotonic())
+            await self._within(None, asyncio.to_thread(self.engine.close, left_s))
+            if self._listening is not None:
+                self._listening.close()
+                await self._within(max(deadline, time.monotonic() + CLOSE_S), self._listening.wait_closed())
+        finally:
+            await self._close_cameras()
+            self._bound.close()
+
+    async def _within(self, deadline: float | None, work: Awaitable[object]) -> None:
+        """Wait for a part of stopping until a moment by time.monotonic(); what fails or hangs is logged."""
+        try:
+            async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                await work
+        except TimeoutError as error:
+            self._hung = True
+            more = f" ({error})" if str(error) else ""
+            _logger.error("not everything ended within %g s%s", self.settings.shutdown_s, more)
         except OnlookerError as error:
             _logger.error("%s", error)
-        finally:
-            for camera in self.cameras.values():
-                await asyncio.to_thread(camera.source.close)
-            self._bound.close()
+
+    async def _close_cameras(self) -> None:
+        """Stop the sources; without the loop's own threads, which may all hang."""
+        closing = [threading.Thread(target=camera.source.close, daemon=True) for camera in self.cameras.values()]
+        for thread in closing:
+            thread.start()
+        while any(thread.is_alive() for thread in closing):  # each waits a bounded time
+            await asyncio.sleep(0.01)
 
     async def _drain(self, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
@@ -215,9 +249,9 @@ class Server:
         address = _caller(socket).address
         crowded = self._room(address)
         if admission.verdict != "passed" or crowded is not None:
-            with contextlib.suppress(ConnectionClosed):
-                await self._turn_away(socket, admission, crowded)
+            await self._turn_away(socket, admission, crowded)
             return
+        self._doorstep.leave(socket)
         connection = Connection(socket, self.registry, self._model)
         self._connections.add(connection)
         self._addresses[address] += 1
@@ -231,7 +265,7 @@ class Server:
             self._addresses[address] -= 1
             if not self._addresses[address]:
                 del self._addresses[address]
-            self.metrics.closes[socket.close_code or 1006] += 1
+            self.metrics.count_close(socket.close_code)
 
     async def _turn_away(self, socket: Socket, admission: Admission, crowded: str | None) -> None:
         if admission.verdict == "passed":
@@ -245,8 +279,14 @@ class Server:
             }.get(admission.verdict, "")
         error = told.Error.of(code, message, retry_after_ms=wait_ms or None, fatal=True)
         self.metrics.errors[code] += 1
-        await socket.send(told.write(error))
-        await socket.close(ERRORS[code].close, code)
+        try:
+            async with asyncio.timeout(TURN_AWAY_S):
+                await socket.send(told.write(error))
+                await socket.close(ERRORS[code].close, code)
+        except (TimeoutError, ConnectionClosed):
+            pass
+        finally:
+            socket.transport.abort()  # it would be waited for far longer than it deserves
 
     def _room(self, address: str) -> str | None:
         """Say why a websocket cannot be had now."""

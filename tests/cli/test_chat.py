@@ -275,6 +275,7 @@ class FakeInquiry:
 
 def test_ctrl_c_cancels_the_answer_first_and_interrupts_second() -> None:
     inquiry: Any = FakeInquiry()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner in the background begins with it ignored
     with Halting() as halting:
         with halting.cancelling(inquiry):
             os.kill(os.getpid(), signal.SIGINT)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from onlooker.bench import theatre
+from onlooker.theatre import show
 from onlooker.theatre.cast import SPRITES, WORDS
 from onlooker.theatre.questions import KINDS, WORDINGS, clock_of
 from onlooker.theatre.script import any_scene, event
@@ -140,4 +140,4 @@ def test_training_and_evaluation_draw_from_different_seeds() -> None:
         module.__loader__.get_source(module.__name__)
         for module in (training.vision, training.scenes, training.contexts)
     ]
-    assert all(f"{theatre.EVALUATION:#x}".lower() not in source.lower() for source in sources)
+    assert all(f"{show.EVALUATION:#x}".lower() not in source.lower() for source in sources)

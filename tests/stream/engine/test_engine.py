@@ -401,6 +401,15 @@ def test_forgetting_takes_marks_along_and_is_told(engine: Engine, frames: list[F
             session.mark(label)
 
 
+def test_marks_are_bounded_and_the_earliest_goes_first(engine: Engine, frames: list[Frame]) -> None:
+    session = engine.session()
+    feed(session, frames[:2])
+    for number in range(260):
+        session.mark(f"number {number}", number)
+    marks = session.memory().marks
+    assert (len(marks), marks[0].label, marks[-1].label) == (256, "number 4", "number 259")
+
+
 def test_a_memory_within_its_caps_tells_what_it_forgot(engine: Engine, frames: list[Frame]) -> None:
     session = engine.session(Settings(keep_s=8.0))
     heard = session.events(timeout_s=20.0)

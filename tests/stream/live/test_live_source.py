@@ -1,5 +1,6 @@
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -241,6 +242,35 @@ def test_a_call_that_hangs_is_left_behind(stage: Any, shot: Any, eventually: Eve
     hung.set()  # the old connection wakes up; nothing that it brings counts
     eventually(lambda: stage.opened[0][1].closed == 1)
     assert (source.status.received, int(source.latest(100.0).image[0, 0, 0])) == (1, 5)
+
+
+def test_sleep_of_the_machine_counts_as_time_of_the_stream_and_hangs_nothing(
+    stage: Any, shot: Any, eventually: Eventually
+) -> None:
+    awake, more = 77.0, threading.Event()
+    source = stage.open([shot(1), shot(2, after=more)], awake=lambda: awake)
+    first = source.next(60.0)
+    stage.clock.now += 3600.0  # an hour of sleep
+    eventually(lambda: source.status.state == "stale")
+    more.set()
+    second = source.next(60.0)
+    assert second.time_us - first.time_us == pytest.approx(3_600_000_000, abs=1000)
+    assert "reconnecting" not in stage.states()  # the call that slept along was not given up
+
+
+def test_the_clock_of_a_live_source_counts_the_sleep_of_the_machine(shot: Any, scripted: Any) -> None:
+    from onlooker.stream.live.live_source import LiveSource
+
+    asked: list[int] = []
+    clock_gettime = time.clock_gettime
+    feed = scripted([[shot(1)]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "CLOCK_BOOTTIME", 7, raising=False)
+        patch.setattr(time, "clock_gettime", lambda clock: asked.append(clock) or clock_gettime(time.CLOCK_MONOTONIC))
+        with LiveSource(feed) as source:
+            asked.clear()
+            assert source.now_us >= 0 and set(asked) == {7}
+            feed.over.set()
 
 
 def test_no_more_than_three_calls_hang_at_a_time(stage: Any, shot: Any, eventually: Eventually) -> None:

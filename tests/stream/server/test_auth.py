@@ -88,6 +88,16 @@ def test_guesses_of_an_address_run_out_and_come_back() -> None:
     assert [guard.check(Offer("wrong"), "10.0.0.1") for _ in range(4)] == ["wrong"] * 3 + ["locked"]
 
 
+@pytest.mark.parametrize(("characters", "verdict"), [(31, "locked"), (32, "passed")])
+def test_guesses_of_others_lock_out_only_a_token_that_could_be_guessed(characters: int, verdict: str) -> None:
+    """Behind a proxy everyone has one address."""
+    token = "t" * characters
+    guard = Guard(token, burst=2, clock=Clock())
+    assert [guard.check(Offer("wrong"), "127.0.0.1") for _ in range(3)] == ["wrong", "wrong", "locked"]
+    assert guard.check(Offer(token), "127.0.0.1") == verdict
+    assert guard.check(Offer("wrong"), "127.0.0.1") == "locked"
+
+
 def test_a_missing_token_costs_no_guess() -> None:
     guard = Guard(TOKEN, burst=1, clock=Clock())
     assert {guard.check(Offer(), "10.0.0.1") for _ in range(20)} == {"missing"}

@@ -1,6 +1,7 @@
 """Limits over real sockets: what is too much is refused before work is done for it, and others go on."""
 
 import asyncio
+import contextlib
 import json
 import struct
 import zlib
@@ -11,6 +12,8 @@ from websockets.exceptions import InvalidStatus
 
 from onlooker.model import Model
 from onlooker.stream.protocol.limits import Limits
+from onlooker.stream.server.doorstep import MOST_WAITING
+from onlooker.stream.server.seat import MOST_SHARED_MARKS
 from onlooker.stream.server.settings import ServerSettings
 
 
@@ -189,6 +192,99 @@ def test_sockets_are_bounded_in_all_and_by_address(harness: Any, model: Model) -
 
     asyncio.run(run(ServerSettings(port=0, max_sockets=2)))
     asyncio.run(run(ServerSettings(port=0, max_address_sockets=2)))
+
+
+async def knock(port: int, origin: str, behind: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Shake hands as a page without a token, with something right behind; nothing that comes is read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = ["GET /v1/realtime HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Origin: {origin}", "Upgrade: websocket"]
+    lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: onlooker.v1"]
+    lines += ["Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", "", ""]
+    writer.write("\r\n".join(lines).encode() + behind)
+    assert behind or (await reader.readline()).split()[1] == b"101"
+    return reader, writer
+
+
+def masked(nbytes: int) -> bytes:
+    """Write a binary message of zeros as a client does."""
+    return b"\x82\xff" + struct.pack(">Q", nbytes) + bytes(4) + bytes(nbytes)
+
+
+def test_a_socket_without_a_token_has_nothing_buffered_and_is_soon_cut_off(harness: Any, model: Model) -> None:
+    async def run() -> None:
+        async with harness.serving(model) as served:
+            _, writer = await knock(served.server.port, f"http://127.0.0.1:{served.server.port}")
+            await served.until(lambda: len(served.server._doorstep) == 1)
+            [socket] = list(served.server._doorstep._waiting)
+            writer.write(masked(100) + masked(2 << 20))
+            await served.until(lambda: not len(served.server._doorstep))  # it never closes: it is cut off
+            queued = socket.recv_messages.frames.queue
+            assert sum(len(frame.data) for frame in queued) <= 100
+            assert socket.protocol.close_code != 1000
+            writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_the_first_message_of_a_stranger_is_cut_off_by_its_header_too(harness: Any, model: Model) -> None:
+    async def run() -> None:
+        async with harness.serving(model) as served:
+            doorstep, came = served.server._doorstep, []
+            arrive = doorstep.arrive
+            doorstep.arrive = lambda socket: (came.append(socket), arrive(socket))
+            origin = f"http://127.0.0.1:{served.server.port}"
+            _, writer = await knock(served.server.port, origin, masked(1 << 20))
+            await served.until(lambda: came and not len(doorstep))
+            assert not came[0].recv_messages.frames.queue
+            writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_connections_that_do_nothing_are_few_and_keep_nobody_out(harness: Any, model: Model) -> None:
+    async def run() -> None:
+        async with harness.serving(model, ServerSettings(port=0, open_s=600.0)) as served, served.client() as owner:
+            await owner.hello()
+            idle = [await asyncio.open_connection("127.0.0.1", served.server.port) for _ in range(MOST_WAITING + 8)]
+            for reader, _ in idle[:8]:  # the oldest are cut off
+                async with asyncio.timeout(harness.WAIT_S):
+                    with contextlib.suppress(ConnectionError):
+                        assert await reader.read() == b""
+            assert len(served.server._doorstep) == MOST_WAITING
+            assert (await served.get("/health/live"))[0] == 200
+            async with served.client() as client:
+                await client.hello()
+            await owner.send("ping")
+            await owner.get("pong")
+            for _, writer in idle:
+                writer.transport.abort()
+            await served.until(lambda: not len(served.server._doorstep))
+
+    asyncio.run(run())
+
+
+def test_a_client_cannot_use_up_the_marks_of_a_camera(harness: Any, model: Model) -> None:
+    async def run() -> None:
+        async with harness.serving(model, sources={"stage": "theatre:7"}) as served:
+            async with served.client() as greedy:
+                await greedy.hello(source="stage")
+                for number in range(MOST_SHARED_MARKS):
+                    await greedy.send("memory.mark", label=f"mark {number}", time_us=number)
+                    await greedy.get("memory.marked")
+                await greedy.send("memory.mark", label="one more", time_us=0, event_id="m")
+                error = await greedy.get("error")
+                assert (error["code"], error["event_id"]) == ("busy", "m")
+            async with served.client() as other:
+                await other.hello(source="stage")
+                await other.send("memory.mark", label="mine", time_us=1)
+                assert (await other.get("memory.marked"))["label"] == "mine"
+            async with served.client() as owner:  # of its own session
+                await owner.hello()
+                for number in range(MOST_SHARED_MARKS + 1):
+                    await owner.send("memory.mark", label=f"mark {number}", time_us=number)
+                    await owner.get("memory.marked")
+
+    asyncio.run(run())
 
 
 def test_pictures_in_flight_are_bounded_over_all_sessions(harness: Any, model: Model) -> None:

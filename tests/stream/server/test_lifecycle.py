@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onlooker.stream.engine.engine import Engine
 from onlooker.stream.protocol import server_events as told
 from onlooker.stream.protocol.limits import Limits
 from onlooker.stream.server.listening import bind
+from onlooker.stream.server.running import LEFT_HUNG, run
 from onlooker.stream.server.server import Server
 from onlooker.stream.server.settings import ServerSettings
 from onlooker.stream.server.warmup import warm_up
@@ -146,6 +148,39 @@ def test_going_away_lets_answers_end_and_saves_memories(harness: Any, model: Mod
         assert kept.report.keyframes >= 6
 
 
+def test_one_signal_ends_the_process_though_the_device_hangs(harness: Any, model: Model, tmp_path: Path) -> None:
+    engine = Engine(model)
+    settings = ServerSettings(port=0, shutdown_s=0.5, memory=tmp_path)
+    server = Server(engine, settings, harness.TOKEN, cameras={})
+    served, free, held, left = harness.Served(server, engine), threading.Event(), threading.Event(), []
+
+    def hang() -> None:
+        held.set()
+        free.wait(harness.WAIT_S)
+
+    async def visit() -> None:
+        async with served.client() as client:
+            await client.hello(frame_reports="each")
+            await client.see(1)
+            seat = server.registry.seats[client.created["session_id"]]
+            threading.Thread(target=seat.live.run, args=(hang,), daemon=True).start()
+            await served.until(held.is_set)
+            signal.raise_signal(signal.SIGTERM)
+            await client.rest()
+
+    visits: list[asyncio.Task[None]] = []
+
+    def leave(code: int) -> None:
+        left.append((code, free.is_set()))
+        free.set()  # the test's process goes on
+
+    run(server, lambda: visits.append(asyncio.get_running_loop().create_task(visit())), leave)
+    assert left == [(LEFT_HUNG, False)]
+    assert [visit.exception() for visit in visits] == [None]
+    [ticket] = (tmp_path / "sessions").glob("*.json")
+    assert json.loads(ticket.read_text())["token_sha256s"]  # its client may come back
+
+
 def test_a_memory_in_ram_goes_with_the_server_and_nothing_is_written(
     harness: Any, model: Model, tmp_path: Path
 ) -> None:
@@ -190,6 +225,27 @@ def test_a_port_that_is_taken_is_told_with_a_remedy() -> None:
             bind(ServerSettings(port=port))
     with pytest.raises(SettingsError, match="no address of this machine"):
         bind(ServerSettings(host="203.0.113.7", port=0))
+
+
+def test_a_session_that_is_being_opened_is_not_swept(harness: Any, model: Model, tmp_path: Path) -> None:
+    async def serve() -> None:
+        settings = ServerSettings(port=0, memory=tmp_path, max_memories=1)
+        async with harness.serving(model, settings) as served, served.client() as one, served.client() as two:
+            registry = served.server.registry
+            await one.hello()
+            opened = registry._live
+
+            async def sweep_meanwhile(*arguments: Any) -> Any:
+                live = await opened(*arguments)
+                await registry.sweep()  # it has a folder now, and no ticket yet
+                return live
+
+            registry._live = sweep_meanwhile
+            await two.hello()
+            for client in (one, two):
+                assert (tmp_path / "sessions" / client.created["session_id"]).is_dir()
+
+    asyncio.run(serve())
 
 
 def test_an_error_on_the_way_in_is_told_and_others_go_on(harness: Any, model: Model, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_everything_is_in_prometheus_format() -> None:
     counted = ServerMetrics(pictures=12, sockets=1)
     counted.dropped["rate"] += 2
     counted.dropped["busy"] += 1
-    counted.closes[1000] += 1
+    counted.count_close(1000)
     counted.answer.observe(0.3)
     found = written(counted, {"hall": SourceStatus("live", fps=4.0, age_us=500_000, reconnects=3)})
     assert found["onlooker_frames_received_total"] == 13
@@ -61,6 +61,18 @@ def test_everything_is_in_prometheus_format() -> None:
     assert found['onlooker_source_age_seconds{source="hall"}'] == 0.5
     assert found['onlooker_answer_seconds_bucket{le="0.5"}'] == 1
     assert any(key.startswith("onlooker_build_info{") and r"a \"model\"" in key for key in found)
+
+
+def test_clients_cannot_make_labels_of_close_codes() -> None:
+    counted = ServerMetrics()
+    for code in (None, 1000, 1013, *range(3000, 5000)):
+        counted.count_close(code)
+    found = written(counted, {})
+    codes = {key: count for key, count in found.items() if key.startswith("onlooker_sockets_closed_total")}
+    assert codes['onlooker_sockets_closed_total{code="1006"}'] == 1
+    assert codes['onlooker_sockets_closed_total{code="4002"}'] == 1  # session_taken
+    assert codes['onlooker_sockets_closed_total{code="other"}'] > 1990
+    assert sum(codes.values()) == 2003 and len(codes) < 10
 
 
 def test_no_label_holds_an_address_of_a_camera() -> None:
