@@ -19,7 +19,7 @@ class Evidence:
     end_us: int
     score: float
     source: Literal["recalled", "recent"]
-    thumbnail: bytes = b""
+    thumbnail: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

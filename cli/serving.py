@@ -209,7 +209,7 @@ def announce(request: Request, server: "Server", token: str, made: bool) -> None
     shown = made or sys.stderr.isatty()
     address = page_address(
         "https" if settings.secure else "http",
-        "localhost" if wide else settings.host.strip("[]"),
+        next(iter(settings.allow_hosts), "localhost") if wide else settings.host.strip("[]"),
         server.port,
         token if shown else None,
     )

@@ -29,13 +29,13 @@ A camera, with a model for real footage, until it happens; then with a picture o
 \b
 Let a command or a web hook know. A command gets the alert as JSON on its standard input (with the picture), and
 ONLOOKER_EVENT, _WATCH, _CONDITION, _TIME_S, _AT, _TEXT and _PICTURE in its environment; it is run without a shell:
-  onlooker watch theatre:7 snowman --exec "notify-send Onlooker snowman"
+  onlooker watch theatre:7 owl --exec "notify-send Onlooker owl"
   onlooker watch rtsp://10.0.0.5/stream1 "Is the gate open?" --webhook https://example.org/hook
 
 \b
 Keep what is seen, and ask about it afterwards:
-  onlooker watch theatre:7 snowman --memory door.memory --stop-after 10m
-  onlooker ask --memory door.memory "what was next to the snowman?"
+  onlooker watch theatre:7 owl --memory door.memory --stop-after 10m
+  onlooker ask --memory door.memory "what was next to the owl?"
 
 \b
 What works: say what IS there, plainly, one thing a condition ("is there a dog?", "a dog"). What does not: "no dog any

@@ -57,7 +57,7 @@ def of_socket(error: OSError, shown: str, place: str, timeout_s: float) -> Failu
         case socket.gaierror():
             return Failure.of(
                 "not_found",
-                f"{shown}: this machine finds no address for the host of {place}",
+                f"{shown}: this machine finds no address for the host name in {place}",
                 "check how the name is written, and the network and its name server",
             )
         case ssl.SSLError():

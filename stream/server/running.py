@@ -30,6 +30,7 @@ async def _run(server: Server, started: Callable[[], None], leave: Callable[[int
     def hear() -> None:
         if told.is_set():
             leave(LEFT_AT_ONCE)  # threads may hang in a driver, and what is stored is stored
+        _logger.info("ending: answers come to an end and memories are saved; a second signal leaves at once")
         told.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -51,6 +52,8 @@ async def _run(server: Server, started: Callable[[], None], leave: Callable[[int
         raise
     finally:
         await server.stop()
+        if not server.hung and trouble is None:
+            _logger.info("ended in good order")
         if server.hung:
             if trouble is not None:
                 _logger.error("%s", trouble)  # nobody else will hear of it

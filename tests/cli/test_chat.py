@@ -509,6 +509,7 @@ def test_a_person_asks_stops_and_leaves_and_nothing_is_lost(
     person.until("marked 0:0")
     person.type("/sta\t\r")
     person.until("theatre:3 is live")
+    person.until(" > ")  # the prompt is back
     person.type("\x03")
     person.until("Ctrl-C again")
     person.type("\x03")

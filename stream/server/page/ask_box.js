@@ -8,7 +8,7 @@ import { vault } from "./vault.js";
 
 /** @type {Record<string, string[]>} */
 const EXAMPLES = {
-  pocket: ["What is on the screen now?", "Was there a dog?", "When did you see the cat?", "What colour was the background behind the star?"],
+  pocket: ["What is on the screen now?", "Was there an owl?", "When did you see the panda?", "What was next to the pear?"],
   other: ["What is in view now?", "What changed in the last minute?", "When did somebody come in?", "Where was the cup last seen?"],
 };
 

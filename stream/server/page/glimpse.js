@@ -32,10 +32,11 @@ export class Glimpse {
   async #fetch() {
     if (this.#busy || document.hidden || !this.#path) return;
     this.#busy = true;
+    const path = this.#path;
     try {
-      const answer = await fetch(this.#path, { headers: { Authorization: `Bearer ${this.token()}` }, cache: "no-store" });
+      const answer = await fetch(path, { headers: { Authorization: `Bearer ${this.token()}` }, cache: "no-store" });
       const blob = answer.ok ? await answer.blob() : null;
-      if (!blob?.type.startsWith("image/") || !this.#path) return;
+      if (!blob?.type.startsWith("image/") || path !== this.#path) return;
       const before = this.#address;
       this.#address = URL.createObjectURL(blob);
       this.image.src = this.#address;

@@ -52,8 +52,10 @@ function finder(app, veil) {
   show(byId("finder-clock"), live);
   if (live) say(byId("finder-clock"), clock(now));
   let words = veil;
-  if (own) show(byId("frame"), false);
-  else {
+  if (own) {
+    app.glimpse.rest();
+    show(byId("frame"), false);
+  } else {
     const playing = link.isOpen && visit.sourceStatus?.state === "live" && visit.stats?.age_ms != null;
     if (playing) app.glimpse.look(`/v1/sessions/${visit.created?.session_id}/images/latest.jpg`);
     else app.glimpse.rest();

@@ -92,7 +92,7 @@ export class SourcePicker {
       this.source.replaceChildren(...options.map(([key, words]) => el("option", { value: key, text: words })));
       byId("use-server").replaceChildren(
         ...options.filter(([key]) => key.startsWith("server:")).map(([key, words]) =>
-          el("button", { class: "plain", type: "button", on: { click: () => this.#choose(key) } }, icon("server"), words),
+          el("button", { class: "primary", type: "button", on: { click: () => this.#choose(key) } }, icon("server"), words),
         ),
       );
     }

@@ -7,6 +7,8 @@ import { explain } from "./remedies.js";
 import { isOpen } from "./talk.js";
 import { clock, count, delay, span, splitTimes } from "./units.js";
 
+const NOTHING_YET = "Nothing has been seen yet.";
+
 /** Answers that say themselves that there was nothing. */
 const DENIALS = new Set(["", "no", "none", "nothing", "not seen"]);
 
@@ -123,7 +125,7 @@ export class TalkView {
     const lines = [];
     const line = (/** @type {string} */ title, /** @type {string} */ more = "") =>
       lines.push(el("p", {}, el("strong", { text: title }), more ? ` ${more}` : null));
-    if (entry.reason === "not_remembered") {
+    if (entry.reason === "not_remembered" && entry.text !== NOTHING_YET) {
       if (DENIALS.has(entry.text.toLowerCase().replace(/[.\s]+$/, ""))) {
         line("Not remembered.", "Nothing in memory matches this: it was not in view, or it was forgotten.");
       } else {

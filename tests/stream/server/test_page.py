@@ -408,7 +408,7 @@ def test_what_the_server_says_is_shown_as_text(house: Any, visit: Any) -> None:
     assert entry.locator(".asked").inner_text() == "<i>really?</i>"
     assert entry.locator(".said").inner_text() == HTML + " at 1:05"
     assert entry.locator(".said .chip").inner_text() == "1:05"
-    assert "Not remembered" in entry.inner_text() and "0:00–1:01" in entry.locator(".plainly").inner_text()
+    assert "Not sure." in entry.inner_text() and "0:00–1:01" in entry.locator(".plainly").inner_text()
     assert HTML in page.locator(".alert").inner_text()
     assert page.locator("#entries img, #entries b, #alerts i, .watch b").count() == 0
     refused = visitor.ask("again")
