@@ -219,12 +219,16 @@ def test_a_camera_of_the_server_is_asked_but_not_forgotten(house: Any, visit: An
     entry = visitor.ask("what is on the screen now?")
     assert entry.locator(".said").inner_text() != ""
     visitor.wait_for_picture("#frame")
+    shown = page.locator("#frame").get_attribute("src")
+    page.wait_for_function("(before) => document.querySelector('#frame').src !== before", arg=shown)  # it plays
     page.click("#session")
     assert page.locator("#forget-all").is_disabled() and "shared" in page.inner_text("#forget-note")
     page.keyboard.press("Escape")
     page.select_option("#source", "none")
     visitor.wait_for_state("Ready")
     assert page.locator(".entry").count() == 0  # the other source's conversation is its own
+    page.wait_for_timeout(1_500)  # longer than a picture takes: none comes any more
+    assert page.locator("#frame").is_hidden()
     page.select_option("#source", "server:stage")
     page.locator(".entry").wait_for()
     assert visitor.faults() == []
