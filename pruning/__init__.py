@@ -1,7 +1,8 @@
 """Spatio-temporal token pruning: which visual tokens of a stream survive, and what a choice remembers."""
 
 from .recipe import Pruned, Recipe
-from .recipes import RECIPES, RecipeSettings, build_recipe
+from .recipe_settings import RecipeSettings
+from .recipes import RECIPES, build_recipe
 from .state import State
 
 __all__ = ["RECIPES", "Pruned", "Recipe", "RecipeSettings", "State", "build_recipe"]

@@ -66,7 +66,7 @@ class Bucket:
     floor: int
     depth: int = 8
     refresh_frames: int = 0
-    traits: Traits = PLAIN
+    traits: Traits = Traits(remembers=True)
 
     def grant(self, scores: Tensor, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
         """Give the count and what is left in the bucket."""
@@ -83,8 +83,16 @@ class Bucket:
             count = torch.where(since >= self.refresh_frames, total, count)
         if cells.whole:
             count = torch.full_like(count, total)
+        if cells.open is not None:
+            count = count * cells.open
         credit = (credit - count * SCALE).clamp(min=-limit)
         return count, {"credit": credit, "since": since.masked_fill(count == total, 0)}
+
+    def still(self, cells: int) -> float:
+        """Give the floor, and the whole frames by order."""
+        if not self.refresh_frames:
+            return self.floor
+        return ((self.refresh_frames - 1) * self.floor + cells) / self.refresh_frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,10 @@ class Quota:
         count = min(max(count, self.floor), len(cells))
         return torch.tensor(count, device=scores.device), memory
 
+    def still(self, cells: int) -> float:
+        """Give what every frame gets."""
+        return max(self.refill / SCALE, self.floor)
+
 
 @dataclass(frozen=True, slots=True)
 class Everything:
@@ -115,3 +127,7 @@ class Everything:
     def grant(self, scores: Tensor, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
         """Give the number of cells."""
         return torch.tensor(len(cells), device=scores.device), memory
+
+    def still(self, cells: int) -> float:
+        """Give the number of cells."""
+        return cells

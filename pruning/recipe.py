@@ -1,4 +1,4 @@
-"""A recipe: four stages that prune a stream, frame by frame."""
+"""A recipe: five stages that prune a stream, frame by frame."""
 
 from dataclasses import dataclass, replace
 
@@ -7,8 +7,12 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..models.tokens import VisualTokens
-from .stages import Budget, Cells, Reduce, Score, Select, Stage, check_ingest
+from .gate import Open
+from .stages import Budget, Cells, Choice, Gate, Need, Reduce, Score, Select, Stage, check_ingest
 from .state import State
+
+
+FEATURE_PLANES = ("deepstack",)  # extras that the language model reads: they are merged as the features are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +32,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Prune visual tokens as they come in: Score → Budget → Select → Reduce.
+    """Prune visual tokens as they come in: Gate → Score → Budget → Select → Reduce.
 
     A recipe holds settings only; the stream's memory is the State that goes in and comes out. Frames are settled one
     after the other, so feeding them one by one or all at once gives the same.  grid: (h, w) of a whole frame.
@@ -41,6 +45,7 @@ class Recipe:
     budget: Budget
     selector: Select
     reducer: Reduce
+    gate: Gate = Open()
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:
@@ -50,7 +55,24 @@ class Recipe:
     @property
     def stages(self) -> dict[str, Stage]:
         """Give the stages by name, in order."""
-        return {"score": self.scorer, "budget": self.budget, "select": self.selector, "reduce": self.reducer}
+        return {
+            "gate": self.gate,
+            "score": self.scorer,
+            "budget": self.budget,
+            "select": self.selector,
+            "reduce": self.reducer,
+        }
+
+    @property
+    def planes(self) -> frozenset[Need]:
+        """Name the planes of the vision tower that the stages read, to be asked of Backbone.encode."""
+        return frozenset[Need]().union(*(stage.traits.needs for stage in self.stages.values()))
+
+    def cost(self, dim: int) -> float:
+        """Count the multiply-adds of one frame whose tokens have `dim` channels, as the stages declare them."""
+        cells = self.grid[0] * self.grid[1]
+        traits = [stage.traits for stage in self.stages.values()]
+        return sum(t.per_cell * cells * dim + t.per_pair * cells * cells * dim for t in traits)
 
     def step(self, tokens: VisualTokens, state: State) -> tuple[VisualTokens, State]:
         """Prune T whole frames: give the surviving tokens (coords and order kept) and the next state.
@@ -69,36 +91,48 @@ class Recipe:
         cells = self.grid[0] * self.grid[1]
         frames = len(tokens.times_us)
         self._check(tokens, frames * cells)
-        features, kept, scores = [], [], []
+        choices, scores = [], []
         for t in range(frames):
             rows = slice(t * cells, (t + 1) * cells)
             extras = {name: plane[rows] for name, plane in tokens.extras.items()}
             frame = Cells(tokens.features[rows], self.grid, state.frames, state.refresh, extras)
-            score, mask, state = self._settle(frame, state)
+            score, choice, state = self._settle(frame, state)
             scores.append(score)
-            kept.append(mask)
-            if self.reducer.traits.changes_features:
-                features.append(self.reducer.reduce(frame, mask))
+            choices.append(choice)
         if not frames:
             device = tokens.features.device
             nothing = torch.zeros(0, dtype=torch.int64, device=device)
             return Pruned(tokens, nothing, nothing, torch.zeros(0, cells, device=device), state)
-        masks = torch.stack(kept)
+        masks = torch.stack([choice.kept for choice in choices])
         index = masks.flatten().nonzero().squeeze(1)
-        if features:
-            tokens = replace(tokens, features=torch.cat(features))
+        if self.reducer.traits.changes_features:
+            tokens = self._merged(tokens, choices)
         survivors = tokens if len(index) == len(tokens) else tokens.select(index)
         return Pruned(survivors, index, masks.sum(1), torch.stack(scores), state)
 
-    def _settle(self, frame: Cells, state: State) -> tuple[Tensor, Tensor, State]:
+    def _settle(self, frame: Cells, state: State) -> tuple[Tensor, Choice, State]:
+        admitted, seen = self.gate.admit(frame, state.part("gate"))
+        frame = replace(frame, open=admitted)
         memory = state.part("score")
         scores = self.scorer.score(frame, memory)
         count, account = self.budget.grant(scores, frame, state.part("budget"))
-        kept = self.selector.select(scores, count, frame)
-        memory = dict(self.scorer.learn(frame, kept, memory))
-        after = {f"score/{name}": value for name, value in memory.items()}
+        choice = self.selector.select(scores, count * admitted, frame, memory)
+        learned = self.scorer.learn(frame, choice.kept, memory)
+        after = {f"gate/{name}": value for name, value in seen.items()}
+        after |= {f"score/{name}": value for name, value in learned.items()}
         after |= {f"budget/{name}": value for name, value in account.items()}
-        return scores, kept, State(state.frames + 1, False, after)
+        return scores, choice, State(state.frames + 1, False, after)
+
+    def _merged(self, tokens: VisualTokens, choices: list[Choice]) -> VisualTokens:
+        """Reduce the features, and the planes that are features too, frame by frame."""
+        cells = self.grid[0] * self.grid[1]
+
+        def reduced(plane: Tensor) -> Tensor:
+            frames = plane.split(cells)
+            return torch.cat([self.reducer.reduce(*pair) for pair in zip(frames, choices, strict=True)])
+
+        extras = {n: reduced(p) if n in FEATURE_PLANES else p for n, p in tokens.extras.items()}
+        return replace(tokens, features=reduced(tokens.features), extras=extras)
 
     def _check(self, tokens: VisualTokens, rows: int) -> None:
         if tokens.grid != self.grid:

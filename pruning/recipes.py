@@ -1,90 +1,17 @@
-"""Named recipes: the default and the honest baselines."""
+"""Named recipes: the default, the honest baselines, and the field's methods."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import SettingsError
-from .budget import SCALE, Bucket, Everything, Quota, Split
+from .budget import Bucket, Everything, Quota, Split
 from .recipe import Recipe
-from .reduce import Drop
+from .recipe_settings import RecipeSettings
+from .reduce import Drop, Merge
 from .score import Flat, Novelty, Ticket
 from .select import Lattice, Top
 
-
-@dataclass(frozen=True, slots=True)
-class RecipeSettings:
-    """Say what a recipe may keep.
-
-    grid: (h, w) cells of a whole frame.  rate: share of the tokens kept on average, 0 < rate <= 1; at 1 nothing is
-    dropped.  floor: cells kept of every frame; None takes an eighth of the grid, but at most half of what the rate
-    gives (so that novelty has the other half), and at least 1 where the rate gives 1: 2 on a 4x4 grid at 0.25.
-    burst_frames: whole frames that saved credit can pay for at once.  refresh_frames: a whole frame at least so
-    often, 0 for never.  seed: for the recipes that draw.  noise, cut: the guards of Split, as distances within 0..2.
-    reach: how far in cells `novelty` looks for a thing that moved; None takes 1 (3x3), but 0 on grids with fewer
-    than 8 rows or columns, where a cell is so large a part of the picture that a move by one cell is news.
-
-    Raises SettingsError when a value is outside its limits, or when floor and refresh alone cost more than the rate.
-    """
-
-    grid: tuple[int, int]
-    rate: float = 0.25
-    floor: int | None = None
-    burst_frames: int = 8
-    refresh_frames: int = 0
-    seed: int = 0
-    noise: float = 0.02
-    cut: float = 0.5
-    reach: int | None = None
-
-    def __post_init__(self) -> None:
-        for value, fits, limit in (
-            (self.grid, min(self.grid) >= 1, "grid needs at least one row and one column"),
-            (self.rate, 0.0 < self.rate <= 1.0, "rate is a share of the tokens: 0 < rate <= 1"),
-            (self.burst_frames, self.burst_frames >= 1, "burst_frames must be at least 1"),
-            (self.refresh_frames, self.refresh_frames >= 0, "refresh_frames must be at least 0 (0 for never)"),
-            (self.seed, 0 <= self.seed < 1 << 64, "seed must be within 0..2^64-1"),
-            (self.noise, 0.0 <= self.noise <= self.cut, "noise must be within 0..cut"),
-            (self.cut, self.cut <= 2.0, "cut is a distance and must be at most 2"),
-            (self.reach, self.reach is None or self.reach >= 0, "reach must be at least 0 cells"),
-        ):
-            if not fits:
-                raise SettingsError(f"{limit}, not {value}")
-        if not 0 <= self.smallest * SCALE <= self.refill:
-            raise SettingsError(
-                f"floor must be within 0 and rate x cells = {self.rate:g} x {self.cells} = {self.rate * self.cells:g}, "
-                f"not {self.smallest}; lower the floor or raise the rate"
-            )
-        every = self.refresh_frames
-        if every and (self.cells + (every - 1) * self.smallest) * SCALE > every * self.refill:
-            raise SettingsError(
-                f"a whole frame of {self.cells} tokens every {every} frames and {self.smallest} in the others cost "
-                f"more than rate {self.rate:g} gives; refresh less often, lower the floor or raise the rate"
-            )
-
-    @property
-    def cells(self) -> int:
-        """Cells of a whole frame."""
-        return self.grid[0] * self.grid[1]
-
-    @property
-    def refill(self) -> int:
-        """Tokens per frame that the rate gives, in 1/SCALE tokens."""
-        return round(self.rate * self.cells * SCALE)
-
-    @property
-    def smallest(self) -> int:
-        """The floor in cells, chosen where it was left open."""
-        if self.floor is not None:
-            return self.floor
-        return max(min(self.cells // 8, self.refill // (2 * SCALE)), min(1, self.refill // SCALE))
-
-    @property
-    def radius(self) -> int:
-        """The reach in cells, chosen where it was left open."""
-        if self.reach is not None:
-            return self.reach
-        return 1 if min(self.grid) >= 8 else 0
+Build = Callable[[RecipeSettings], Recipe]
 
 
 def none(settings: RecipeSettings) -> Recipe:
@@ -104,6 +31,12 @@ def uniform(settings: RecipeSettings) -> Recipe:
     return Recipe("uniform", settings.grid, Flat(), budget, Lattice(), Drop())
 
 
+def pool(settings: RecipeSettings) -> Recipe:
+    """Average the cells around each point of a regular grid, the same share of every frame."""
+    budget = Quota(settings.refill, settings.smallest)
+    return Recipe("pool", settings.grid, Flat(), budget, Lattice(), Merge())
+
+
 def novelty(settings: RecipeSettings) -> Recipe:
     """Keep what was not kept before near its place, paid from a token bucket: the default.
 
@@ -116,8 +49,8 @@ def novelty(settings: RecipeSettings) -> Recipe:
     return Recipe("novelty", settings.grid, scorer, budget, Top(), Drop())
 
 
-RECIPES: Mapping[str, Callable[[RecipeSettings], Recipe]] = MappingProxyType(
-    {"novelty": novelty, "none": none, "random": random, "uniform": uniform}
+RECIPES: Mapping[str, Build] = MappingProxyType(
+    {"novelty": novelty, "none": none, "pool": pool, "random": random, "uniform": uniform}
 )
 
 

@@ -66,7 +66,7 @@ class Novelty:
     reach: int = 1
     noise: float = 0.02
     horizon: int = 64
-    traits: Traits = PLAIN
+    traits: Traits = Traits(placed=True, remembers=True, per_cell=36)
 
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Rate the cells, float32 [N]: 2 everywhere on the first frame."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .stages import PLAIN, Cells, Traits
+from .stages import PLAIN, Cells, Choice, Memory, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,24 +15,37 @@ class Top:
 
     traits: Traits = PLAIN
 
-    def select(self, scores: Tensor, count: Tensor, cells: Cells) -> Tensor:
-        """Give bool [N]; the count is never read on the host, so a device need not wait."""
-        order = scores.argsort(descending=True, stable=True)
-        chosen = torch.arange(len(scores), device=scores.device) < count
-        return torch.zeros_like(chosen).scatter_(0, order, chosen)
+    def select(self, scores: Tensor, count: Tensor, cells: Cells, memory: Memory) -> Choice:
+        """Choose; the count is never read on the host, so a device need not wait."""
+        return Choice(top(scores, count))
 
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Keep a regular grid of cells, whatever they show."""
+    """Keep a regular grid of cells, whatever they show; every cell belongs to the nearest kept one."""
 
-    traits: Traits = PLAIN
+    traits: Traits = Traits(placed=True)
 
-    def select(self, scores: Tensor, count: Tensor, cells: Cells) -> Tensor:
-        """Give bool [N]."""
-        chosen = torch.zeros(len(cells), dtype=torch.bool)
-        chosen[lattice(cells.grid, int(count))] = True
-        return chosen.to(scores.device)
+    def select(self, scores: Tensor, count: Tensor, cells: Cells, memory: Memory) -> Choice:
+        """Choose."""
+        chosen = torch.tensor(lattice(cells.grid, int(count)), dtype=torch.int64)
+        kept = torch.zeros(len(cells), dtype=torch.bool)
+        kept[chosen] = True
+        if not len(chosen):
+            return Choice(kept.to(scores.device))
+        width = cells.grid[1]
+        places = torch.arange(len(cells))
+        down = (places[:, None] // width - chosen // width).square()
+        across = (places[:, None] % width - chosen % width).square()
+        owner = chosen[(down + across).argmin(1)]
+        return Choice(kept.to(scores.device), owner.to(scores.device))
+
+
+def top(scores: Tensor, count: Tensor) -> Tensor:
+    """Mark the count highest of scores [N], of equal ones the first: bool [N]."""
+    order = scores.argsort(descending=True, stable=True)
+    chosen = torch.arange(len(scores), device=scores.device) < count
+    return torch.zeros_like(chosen).scatter_(0, order, chosen)
 
 
 def lattice(grid: tuple[int, int], count: int) -> list[int]:

@@ -1,6 +1,7 @@
 """The stages of pruning: what each gets, gives back and must declare.
 
-A recipe is Score → Budget → Select → Reduce (the gate that skips whole frames stands before the vision tower).
+A recipe is Gate → Score → Budget → Select → Reduce.  (The keyframe gate that spares the vision tower stands before
+it, in stream/; the gate here may still refuse a frame by what the tower made of it.)
 A stage is a frozen value that holds settings only. Its methods are pure: what it remembers of the stream goes in as
 `memory`, a mapping of named tensors whose shapes never change, and comes back as a new mapping.
 """
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 
-Need = Literal["saliency", "pixels", "keys", "text", "attention"]
+Need = Literal["saliency", "values", "pixels", "text", "attention"]
 Memory = Mapping[str, Tensor]
 
 
@@ -21,13 +22,21 @@ Memory = Mapping[str, Tensor]
 class Traits:
     """Declare what a stage needs and does.
 
-    needs: "saliency", "pixels" and "keys" are planes of the tokens' extras; "text" is the question, "attention" the
-    language model's.  lag: how many later frames must be seen first.  changes_features: whether it rewrites features.
+    needs: planes of the tokens' extras: "saliency" [n, layers], the attention that a cell gets in each layer of the
+    vision tower; "values" [n, layers], the length of its values there; "pixels" [n, 48], 4 x 4 mean colours of its
+    part of the picture.  "text" is the question, "attention" the language model's.  lag: how many later frames must be
+    seen first.  changes_features: whether it rewrites features.  placed: whether a cell's place in the picture
+    matters, beyond being the same from frame to frame.  remembers: whether it keeps a memory of the stream.
+    per_cell, per_pair: multiply-adds a frame for each cell and channel, and for each pair of cells and channel.
     """
 
     needs: frozenset[Need] = frozenset()
     lag: int = 0
     changes_features: bool = False
+    placed: bool = False
+    remembers: bool = False
+    per_cell: float = 0.0
+    per_pair: float = 0.0
 
 
 PLAIN = Traits()
@@ -38,7 +47,8 @@ class Cells:
     """Hold one whole frame's tokens, one row per cell of the grid, row by row.
 
     features: [N, D] with N = h * w.  extras: other planes [N, ...].  number: frames seen before this one.
-    whole: the caller wants all of this frame (a segment starts here).
+    whole: the caller wants all of this frame (a segment starts here).  open: bool [], whether the gate let the frame
+    in; None before it was asked.
     """
 
     features: Tensor
@@ -46,9 +56,22 @@ class Cells:
     number: int
     whole: bool = False
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    open: Tensor | None = None
 
     def __len__(self) -> int:
         return self.features.shape[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Hold which cells survive, and which survivor stands for each cell.
+
+    kept: bool [N].  owner: int64 [N], the kept cell that each cell is merged into, itself for the kept ones and -1 for
+    those that are dropped; None where nothing is merged.
+    """
+
+    kept: Tensor
+    owner: Tensor | None = None
 
 
 class Stage(Protocol):
@@ -56,7 +79,15 @@ class Stage(Protocol):
 
     @property
     def traits(self) -> Traits:
-        """Give the needs, the lag and whether features change."""
+        """Give the needs, the lag, the costs and whether features change."""
+        ...
+
+
+class Gate(Stage, Protocol):
+    """Decide whether anything of a frame may survive."""
+
+    def admit(self, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
+        """Give bool [] on the features' device, and what to remember."""
         ...
 
 
@@ -76,23 +107,27 @@ class Budget(Stage, Protocol):
     """Decide how many cells survive."""
 
     def grant(self, scores: Tensor, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
-        """Give the count, int64 [] within 0..N, on the scores' device."""
+        """Give the count, int64 [] within 0..N, on the scores' device; 0 is taken where the frame is not open."""
+        ...
+
+    def still(self, cells: int) -> float:
+        """Say how many of a frame's cells it grants at most, on average, while every frame equals the last one."""
         ...
 
 
 class Select(Stage, Protocol):
     """Decide which cells survive."""
 
-    def select(self, scores: Tensor, count: Tensor, cells: Cells) -> Tensor:
-        """Give bool [N] with exactly count cells set."""
+    def select(self, scores: Tensor, count: Tensor, cells: Cells, memory: Memory) -> Choice:
+        """Choose exactly count cells.  memory: the scorer's, of the frames before, to be read."""
         ...
 
 
 class Reduce(Stage, Protocol):
-    """Decide what happens to the features of the cells that do not survive."""
+    """Decide what the survivors take over from the cells that do not survive."""
 
-    def reduce(self, cells: Cells, kept: Tensor) -> Tensor:
-        """Give features [N, D]; only the kept rows are read."""
+    def reduce(self, plane: Tensor, choice: Choice) -> Tensor:
+        """Give a plane [N, ...] of features anew; only the kept rows are read."""
         ...
 
 

@@ -15,7 +15,7 @@ from onlooker.pruning.budget import Everything, Split
 from onlooker.pruning.reduce import Drop
 from onlooker.pruning.score import Flat, neighbour_distance
 from onlooker.pruning.select import Top
-from onlooker.pruning.stages import PLAIN, Cells, Need, Traits
+from onlooker.pruning.stages import PLAIN, Cells, Choice, Need, Traits
 
 MakeTokens = Callable[[Tensor, tuple[int, int]], VisualTokens]
 NAMES = st.sampled_from(sorted(RECIPES))
@@ -265,8 +265,8 @@ class Halving:
 
     traits: Traits = field(default=Traits(changes_features=True))
 
-    def reduce(self, cells: Cells, kept: Tensor) -> Tensor:
-        return cells.features / 2
+    def reduce(self, plane: Tensor, choice: Choice) -> Tensor:
+        return plane / 2
 
 
 def compose(traits: Traits = PLAIN) -> Recipe:
@@ -331,7 +331,7 @@ def test_settings_outside_their_limits_are_refused(wrong: dict[str, object], mes
 
 
 def test_an_unknown_recipe_is_refused_with_the_names() -> None:
-    with pytest.raises(SettingsError, match="none, novelty, random, uniform"):
+    with pytest.raises(SettingsError, match="none, novelty, pool, random, uniform"):
         build_recipe("magic", grid=(4, 4))
 
 

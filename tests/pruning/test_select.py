@@ -12,7 +12,7 @@ from onlooker.pruning.stages import Cells
 def test_top_keeps_the_highest_and_the_first_of_equals(scores: list[float], data: st.DataObject) -> None:
     count = data.draw(st.integers(0, len(scores)))
     cells = Cells(torch.zeros(len(scores), 1), (1, len(scores)), 0)
-    kept = Top().select(torch.tensor(scores), torch.tensor(count), cells)
+    kept = Top().select(torch.tensor(scores), torch.tensor(count), cells, {}).kept
     expected = sorted(range(len(scores)), key=lambda cell: (-scores[cell], cell))[:count]
     assert kept.nonzero().squeeze(1).tolist() == sorted(expected)
 
@@ -41,5 +41,5 @@ def test_lattice_is_regular(grid: tuple[int, int], count: int, expected: list[in
 
 
 def test_lattice_selects_what_it_lays() -> None:
-    kept = Lattice().select(torch.zeros(16), torch.tensor(4), Cells(torch.zeros(16, 1), (4, 4), 0))
+    kept = Lattice().select(torch.zeros(16), torch.tensor(4), Cells(torch.zeros(16, 1), (4, 4), 0), {}).kept
     assert kept.nonzero().squeeze(1).tolist() == lattice((4, 4), 4)
