@@ -1,6 +1,6 @@
 """Budgets: how many cells of a frame survive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Bucket:
     floor: int
     depth: int = 8
     refresh_frames: int = 0
-    traits: Traits = Traits(remembers=True)
+    traits: Traits = field(default=Traits(remembers=True))
 
     def grant(self, scores: Tensor, cells: Cells, memory: Memory) -> tuple[Tensor, Memory]:
         """Give the count and what is left in the bucket."""

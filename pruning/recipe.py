@@ -1,6 +1,6 @@
 """A recipe: five stages that prune a stream, frame by frame."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from ..models.tokens import VisualTokens
 from .gate import Open
 from .stages import Budget, Cells, Choice, Gate, Need, Reduce, Score, Select, Stage, check_ingest
 from .state import State
-
 
 FEATURE_PLANES = ("deepstack",)  # extras that the language model reads: they are merged as the features are
 
@@ -45,7 +44,7 @@ class Recipe:
     budget: Budget
     selector: Select
     reducer: Reduce
-    gate: Gate = Open()
+    gate: Gate = field(default=Open())
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1:

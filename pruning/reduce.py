@@ -1,6 +1,6 @@
 """Reductions: what the survivors take over from the cells that do not survive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Merge:
     """
 
     own: float | None = None
-    traits: Traits = Traits(changes_features=True, per_cell=2)
+    traits: Traits = field(default=Traits(changes_features=True, per_cell=2))
 
     def reduce(self, plane: Tensor, choice: Choice) -> Tensor:
         """Give the plane [N, ...] with merged rows where cells are kept."""

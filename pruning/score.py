@@ -1,6 +1,6 @@
 """Scores: how much each cell of a frame is worth keeping."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Novelty:
     reach: int = 1
     noise: float = 0.02
     horizon: int = 64
-    traits: Traits = Traits(placed=True, remembers=True, per_cell=36)
+    traits: Traits = field(default=Traits(placed=True, remembers=True, per_cell=36))
 
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Rate the cells, float32 [N]: 2 everywhere on the first frame."""

@@ -1,7 +1,7 @@
 """Selections: which cells of a frame survive."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class Top:
 class Lattice:
     """Keep a regular grid of cells, whatever they show; every cell belongs to the nearest kept one."""
 
-    traits: Traits = Traits(placed=True)
+    traits: Traits = field(default=Traits(placed=True))
 
     def select(self, scores: Tensor, count: Tensor, cells: Cells, memory: Memory) -> Choice:
         """Choose."""
