@@ -29,6 +29,9 @@ class Settings:
     what fits.  sync_s: what was stored is safe from a power cut at the latest after so long.
     gate: whether history joins ("auto" reads it from the question's words).  fusion: which scores recall uses.
     positions: what becomes of the positions between recalled blocks (docs/positions.md).
+    reading: how the recalled tokens are pruned for the one question that reads them, a name of
+    pruning.readings.READINGS; nothing is written back.  reading_rate: share of the recalled visual tokens that it
+    keeps.
     thumbnail_px: longer side of evidence pictures, 0 for none.
     Raises SettingsError for a value outside its limits.
     """
@@ -52,12 +55,15 @@ class Settings:
     gate: Literal["auto", "always", "never"] = "auto"
     fusion: Literal["heads", "embeddings", "fused"] = "fused"
     positions: Literal["contiguous", "capped", "kept"] = "contiguous"
+    reading: str = "none"
+    reading_rate: float = 0.5
     thumbnail_px: int = 160
 
     def __post_init__(self) -> None:
         for name, least, most in (
             ("heartbeat_s", 0.01, 86_400.0),
             ("prune_rate", 0.01, 1.0),
+            ("reading_rate", 0.01, 1.0),
             ("chunk_frames", 1, 64),
             ("window_frames", 0, 256),
             ("recent_frames", 1, 64),

@@ -10,7 +10,7 @@ from ..models.backbone import HeadId
 from ..stream.reading import Reader
 from ..theatre.questions import Question
 from .moment import Moment
-from .policies import Prompt, recent_bytes
+from .policies import Prompt, budget_of, recent_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,9 @@ class Ours:
     """Read as a session reads: gate, recall by retrieval heads and embeddings, newest keyframes encoded anew.
 
     recall: settings of recall in place of the reader's own, for comparing them.  positions: what becomes of the
-    positions between recalled blocks.  gist_tokens: most tokens of gist around them.
+    positions between recalled blocks.  gist_tokens: most tokens of gist around them.  reading, reading_rate: how
+    recalled tokens are pruned for the question.  budget: share of the common budget of recalled tokens that recall may
+    spend: pruning by whole frames.
     """
 
     name: str = "ours"
@@ -28,19 +30,30 @@ class Ours:
     recall: RecallSettings | None = None
     positions: Gaps = "contiguous"
     gist_tokens: int = 0
+    reading: str = "none"
+    reading_rate: float = 0.5
+    budget: float = 1.0
 
     def read(self, moment: Moment, question: Question) -> Prompt:
         """Let the reader choose."""
         view = copy.copy(moment.ingest)  # the same memory under other settings
         view.settings = replace(
-            view.settings, fusion=self.fusion, gate=self.gate, positions=self.positions, gist_tokens=self.gist_tokens
+            view.settings,
+            fusion=self.fusion,
+            gate=self.gate,
+            positions=self.positions,
+            gist_tokens=self.gist_tokens,
+            reading=self.reading,
+            reading_rate=self.reading_rate,
         )
+        if self.budget < 1.0:
+            view.settings = replace(view.settings, memory_tokens=round(self.budget * budget_of(moment)))
         reader = Reader(view, self.heads, self.recall)
         reading = reader.read(question.text)
         shown = [view.archive.span_of(block_id)[0] for block_id in reading.recalled.block_ids]
         shown += [item.time_us for item in moment.seen]
-        context = reading.context
-        return Prompt(reading.features, reading.positions, context, None, len(context), (tuple(shown),))
+        tokens = len(reading.context) - reading.dropped
+        return Prompt(reading.features, reading.positions, reading.context, reading.select, tokens, (tuple(shown),))
 
     def memory_bytes(self, moment: Moment) -> int:
         """Count the whole memory in true bytes, without the traces that this policy does not read."""

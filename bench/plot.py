@@ -2,12 +2,37 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InstallationError, OnlookerError
 from .tally import DELAYS_S, Reply, delay_name, summary
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _STYLES = dict.fromkeys(("blind", "recent-4", "uniform-64", "full", "oracle"), "--")
 _STYLES |= {"ours-always": ":", "ours-never": ":"}
+
+
+def canvas(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
+    """Make an empty figure, in inches.  Raises InstallationError without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InstallationError("plots need matplotlib; install it with: pip install 'onlooker[bench]'") from error
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure; the file's ending says which format.  Raises OnlookerError when the file cannot be written."""
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise OnlookerError(f"cannot write {path}: {error}; check the folder and the file's ending") from error
 
 
 def plot_delays(replies: Sequence[Reply], path: Path, title: str) -> None:
@@ -15,16 +40,9 @@ def plot_delays(replies: Sequence[Reply], path: Path, title: str) -> None:
 
     Raises InstallationError without matplotlib, OnlookerError when the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InstallationError("plots need matplotlib; install it with: pip install 'onlooker[bench]'") from error
     past = [reply for reply in replies if reply.kind != "present"]
     delays = [delay for delay in DELAYS_S if any(reply.delay_s == delay for reply in past)]
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = canvas(9, 5)
     for number, policy in enumerate(dict.fromkeys(reply.policy for reply in past)):
         points = []
         for place, delay in enumerate(delays):
@@ -51,7 +69,4 @@ def plot_delays(replies: Sequence[Reply], path: Path, title: str) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.set_title(title)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise OnlookerError(f"cannot write {path}: {error}; check the folder and the file's ending") from error
+    save(figure, path)

@@ -51,11 +51,15 @@ class TimedBackbone:
         return self._backbone.grid_of(height, width)
 
     def encode(
-        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        times_us: Sequence[int],
+        grid: tuple[int, int] | None = None,
+        planes: frozenset[str] = frozenset(),
     ) -> VisualTokens:
         """Encode, timed."""
         began = self._watch.now()
-        tokens = self._backbone.encode(images, times_us, grid)
+        tokens = self._backbone.encode(images, times_us, grid, planes)
         self._watch.add("encode", began)
         return tokens
 

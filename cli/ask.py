@@ -47,6 +47,12 @@ TIME is in seconds (90), a clock time (1:30, 1:02:00) or a length (1h2m).
 MOST_TOKENS = 8192
 """models.backbone.MOST_ANSWER_TOKENS, which cannot be imported here without torch."""
 
+READINGS = (
+    "none, resprune, cdpruner, anchorprune, dart, hero, ptp (before the model), fastv, pyramiddrop, feather, "
+    "adaptinfer (inside it), read-random, read-uniform or read-relevant"
+)
+"""The names of pruning.readings.READINGS, which cannot be imported here without torch."""
+
 POCKET_HINT = (
     "onlooker: pocket knows only the sprite theatre (examples/theatre.mp4). For real footage: "
     "--model llava-hf/llava-onevision-qwen2-0.5b-ov-hf, or Qwen/Qwen3-VL-4B-Instruct on a GPU"
@@ -122,6 +128,12 @@ def ask(
         Literal["contiguous", "capped", "kept"],
         typer.Option(help="What becomes of the positions of what was left out between recalled blocks."),
     ] = "contiguous",
+    reading: Annotated[
+        str, typer.Option(metavar="NAME", help=f"How remembered tokens are pruned for a question: {READINGS}.")
+    ] = "none",
+    reading_rate: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Share of the remembered tokens that --reading keeps.")
+    ] = 0.5,
     frame_tokens: Annotated[
         int | None,
         typer.Option(
@@ -163,6 +175,8 @@ def ask(
         keep_s=None if keep is None else keep / 1e6,
         gate=gate,
         positions=positions,
+        reading=reading,
+        reading_rate=reading_rate,
     )
     folder = None if evidence is None else EvidenceFolder(evidence)
     choice = choose_model(model, device, dtype, revision, offline, frame_tokens, memory)

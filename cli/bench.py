@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from . import measure, measure_live, measure_memory, measure_robot, measure_standing
+from . import (
+    measure,
+    measure_keyframes,
+    measure_live,
+    measure_memory,
+    measure_pruning,
+    measure_reading,
+    measure_robot,
+    measure_standing,
+)
 
 app = typer.Typer(
     help="Write synthetic streams with known answers, and measure on them.",
@@ -60,6 +69,9 @@ app.command("shapes", help=measure.SHAPES_HELP)(measure.shapes)
 app.command("codec", help=measure_memory.CODEC_HELP)(measure_memory.codec)
 app.command("index", help=measure_memory.INDEX_HELP)(measure_memory.index)
 app.command("soak", help=measure_memory.SOAK_HELP)(measure_memory.soak)
+app.command("keyframes", help=measure_keyframes.KEYFRAMES_HELP)(measure_keyframes.keyframes)
 app.command("live", help=measure_live.LIVE_HELP)(measure_live.live)
 app.command("robot", help=measure_robot.ROBOT_HELP)(measure_robot.robot)
 app.command("watch", help=measure_standing.WATCH_HELP)(measure_standing.watch)
+app.command("pruning", help=measure_pruning.PRUNING_HELP)(measure_pruning.pruning)
+app.command("reading", help=measure_reading.READING_HELP)(measure_reading.reading)

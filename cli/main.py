@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ModelError, OnlookerError, SettingsError, SourceError, StorageError
-from . import ask, bench, cameras, chat, doctor, memory, models, serve, watch
+from . import ask, bench, cameras, chat, doctor, memory, models, prune, serve, watch
 
 HELP = """Watch a video stream for hours and ask about any moment of it.
 
@@ -55,6 +55,7 @@ app.command("ask", help=ask.HELP)(ask.ask)
 app.command("chat", help=chat.HELP)(chat.chat)
 app.command("watch", help=watch.HELP)(watch.watch)
 app.command("cameras", help=cameras.HELP)(cameras.cameras)
+app.command("prune", help=prune.HELP)(prune.prune)
 app.add_typer(models.app, name="models")
 app.command("serve", help=serve.HELP)(serve.serve)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)

@@ -86,6 +86,14 @@ class Shard:
         """Decode the vectors that are not forgotten [n, dim], in the order of arrival."""
         return np.asarray(self._index.sa_decode(self._live_codes()), dtype=np.float32)
 
+    def vectors_of(self, place: int) -> NDArray[np.float32]:
+        """Decode the vectors [r, dim] of the block at a place of the table, in the order of arrival."""
+        entry = self.table.used[place]
+        first, size = int(entry["first"]), int(self._index.code_size)
+        codes = self._faiss.rev_swig_ptr(self._index.codes.data(), self.rows * size)
+        rows = codes.reshape(-1, size)[first : first + int(entry["rows"])].copy()
+        return np.asarray(self._index.sa_decode(rows), dtype=np.float32)
+
     def scan(self, queries: NDArray[np.float32], view: View) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Read all rows in view: scores [r, m] of queries [m, dim], and block ids [r]."""
         ids = np.repeat(self.table.ids, self.table.counts)

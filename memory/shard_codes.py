@@ -47,6 +47,17 @@ class ShardCodes:
         packed[:, : len(self.step) - half] |= upper[:, half:] << np.uint8(4)
         return ShardCodes(4, packed, self.scale, self.step)
 
+    def decoded(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Turn the codes of the chosen rows back into vectors: float32 [r, dim]."""
+        codes = self.codes[rows].astype(np.float32)
+        if self.bits == 4:
+            packed, dim = self.codes[rows], len(self.step)
+            upper = (packed >> np.uint8(4))[:, : dim - (dim + 1) // 2]
+            codes = np.concatenate((packed & np.uint8(15), upper), axis=1).astype(np.float32) * 16 + np.float32(7.5)
+        decoded: NDArray[np.float32] = (codes - np.float32(_MIDDLE)) * self.step
+        decoded *= self.scale[rows].astype(np.float32)[:, None]
+        return decoded
+
     def dots(self, rows: Sequence[slice], queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """Multiply the rows in the slices with queries [m, dim]: float32 [r, m], as if decoded."""
         codes = np.concatenate([self.codes[part] for part in rows])

@@ -78,10 +78,17 @@ class ShardTable:
         self._blocks += added
         self._measure(new)
 
-    def forget(self, block_id: int) -> bool:
-        """Mark a block as forgotten; say whether it was here and was not before."""
+    def find(self, block_id: int) -> int | None:
+        """Give the place of a block that is not forgotten, None when it is not here."""
         place = int(np.searchsorted(self.ids, block_id))
         if place == self._blocks or self.ids[place] != block_id or self.used["dead"][place]:
+            return None
+        return place
+
+    def forget(self, block_id: int) -> bool:
+        """Mark a block as forgotten; say whether it was here and was not before."""
+        place = self.find(block_id)
+        if place is None:
             return False
         self.used["dead"][place] = True
         self._dead_rows += int(self.counts[place])

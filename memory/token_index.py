@@ -50,7 +50,8 @@ class TokenIndex:
     forgotten rows once they are more than this share, so dead bytes stay bounded.  cap_bytes: bound on nbytes, None for
     none: when it is passed, shards get coarser, the oldest first (8 bits, then 4), and when all are at 4 bits the
     oldest shard is dropped.  Vectors are stored less the first block's mean: a model's constant key bias would
-    otherwise eat fp16's precision.  Scores are of the vectors as given.  Not safe for use by several threads at once.
+    otherwise eat fp16's precision.  Scores are of the vectors as given.  ordered: whether settled shards keep the
+    order of a block's vectors, for vectors_of.  Not safe for use by several threads at once.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TokenIndex:
         scan_rows: int = 32_768,
         dead_share: float = 0.25,
         cap_bytes: int | None = None,
+        ordered: bool = False,
     ) -> None:
         if dim < 1 or min(shard_rows, settle_shards, scan_rows) < 1 or not 0.0 <= dead_share <= 1.0:
             raise SettingsError(
@@ -77,7 +79,7 @@ class TokenIndex:
         self._faiss = load_faiss()
         self.scan_rows = scan_rows
         self._shard_rows, self._settle_shards = shard_rows, settle_shards
-        self._dead_share = dead_share
+        self._dead_share, self._ordered = dead_share, ordered
         self._shards: list[Shard | ListedShard] = []  # by block ids: settled, sealed, and last the one that is filled
         self._centre: NDArray[np.float32] | None = None
         self._last_id = -1
@@ -236,6 +238,18 @@ class TokenIndex:
         """Count the vectors of the blocks whose span meets [since_us, until_us)."""
         return sum(shard.table.view(since_us, until_us).rows for shard in self._shards)
 
+    def vectors_of(self, block_id: int) -> NDArray[np.float32] | None:
+        """Decode a block's vectors [n, dim] as the index has them, in the order in which they were added.
+
+        None for a block that has none here, or whose shard was settled where the index is not ordered.
+        """
+        for shard in self._shards:
+            place = shard.table.find(block_id)
+            if place is not None:
+                vectors = shard.vectors_of(place)
+                return vectors if vectors is None or self._centre is None else vectors + self._centre
+        return None
+
     def _found(self, queries: NDArray[np.float32], wanted: "list[_Wanted]", top_tokens: int) -> "_Found":
         """Search some queries: the tokens that are not below each one's floor."""
         listed = [(shard, view) for shard, view in wanted if isinstance(shard, ListedShard)]
@@ -288,7 +302,7 @@ class TokenIndex:
 
     def _settle(self, group: list[Shard]) -> None:
         first = self._shards.index(group[0])
-        self._shards[first : first + len(group)] = [settle(self._faiss, group)]
+        self._shards[first : first + len(group)] = [settle(self._faiss, group, self._ordered)]
 
     def _keep_cap(self) -> list[int]:
         """Come back under the cap; give the ids of the blocks whose vectors had to go."""

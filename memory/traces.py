@@ -39,6 +39,7 @@ class Trace:
         settle_shards: int = 4,
         scan_rows: int = KEYS_READ,
         cap_bytes: int | None = None,
+        ordered: bool = False,
     ) -> None:
         self.index = TokenIndex(
             dim,
@@ -47,6 +48,7 @@ class Trace:
             settle_shards=settle_shards,
             scan_rows=scan_rows,
             cap_bytes=cap_bytes,
+            ordered=ordered,
         )
         self.moments = Moments(dim)
 
@@ -99,7 +101,9 @@ class Traces:
         self.features: Trace | None = None
         if feature_dim:
             rows = max(shard_rows * _WIDE // max(feature_dim, _WIDE), min(shard_rows, 1024))
-            self.features = Trace(feature_dim, precision, rows, 1, FEATURES_READ, cap_of(feature_dim))
+            # In order: a question may prune what it reads by these, token by token.
+            cap = cap_of(feature_dim)
+            self.features = Trace(feature_dim, precision, rows, 1, FEATURES_READ, cap, ordered=True)
 
     @property
     def nbytes(self) -> int:
@@ -146,6 +150,13 @@ class Traces:
         """Take a block out of every index; the moments still count it."""
         for trace in self._all():
             trace.index.forget(block_id)
+
+    def features_of(self, block_id: int) -> NDArray[np.float32] | None:
+        """Give a block's visual features [v, D] as they are indexed, of length about 1; None where there are none.
+
+        They are those of the tokens that were stored: more than the block has once it was thinned.
+        """
+        return None if self.features is None else self.features.index.vectors_of(block_id)
 
     def named(self) -> list[tuple[str, Trace]]:
         """List every trace under a name of its own."""

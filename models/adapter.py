@@ -1,7 +1,7 @@
 """What the adapters share: text in and out, the prompt's format, passes through the language model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from ..settings import FRAME_TOKENS
 from .backbone import ContextSelector, HeadId, Prefill, Sampling
 from .calibrations import StoredCalibration
 from .card import ModelCard
+from .cell_pixels import cell_pixels
 from .decoding import Decoding
 from .fingerprint import fingerprint, weights_fingerprint
 from .language import LanguageModel, rotary_spec
@@ -27,21 +28,23 @@ from .preprocess import PixelScale
 from .rows import Rows, no_cells
 from .template import PublishedFormat, prompt_format
 from .tokens import VisualTokens
+from .vision_attention import ATTENTION_PLANES, VISION_ATTENTION_NAME, TowerRecord
 
 
 class Adapter(ABC):
     """Adapt a vision language model of transformers to the backbone contract; the families fill in the rest.
 
     Keeps the weights and nothing of any stream.  model: loaded with the text model's attention set to
-    register_attention().  folder: where its config, tokenizer and preprocessing files are.  frame_tokens: budget of
-    visual tokens for a frame, where the family's frames may have more or fewer.  Raises ModelError for a model that
-    cannot be adapted.
+    register_attention(), and the vision tower's to register_vision_attention() (without that, it gives no planes).
+    folder: where its config, tokenizer and preprocessing files are.  frame_tokens: budget of visual tokens for a
+    frame, where the family's frames may have more or fewer.  Raises ModelError for a model that cannot be adapted.
     """
 
     model_type: ClassVar[str]
     model_class: ClassVar[Any]
     published: ClassVar[PublishedFormat]
     interleaved: ClassVar[bool] = False  # whether M-RoPE's axes alternate
+    tower_layers: int  # layers of the vision tower that shape the features; _prepare() says how many
 
     def __init__(
         self,
@@ -108,13 +111,44 @@ class Adapter(ABC):
 
     @abstractmethod
     def encode(
-        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        times_us: Sequence[int],
+        grid: tuple[int, int] | None = None,
+        planes: frozenset[str] = frozenset(),
     ) -> VisualTokens:
         """Turn RGB frames [H, W, 3] into visual tokens, as Backbone.encode says."""
 
     @abstractmethod
     def stamp(self, time_us: int) -> str:
         """Write the text time stamp before a frame; empty when the model is given none."""
+
+    def _record(self, planes: frozenset[str], patches: int) -> TowerRecord | None:
+        """Make what the tower's attention is kept in, None where no plane wants it.  Raises ModelError."""
+        if not planes & ATTENTION_PLANES:
+            return None
+        attention = self._config.vision_config._attn_implementation
+        if attention != VISION_ATTENTION_NAME:
+            raise ModelError(
+                f"the vision tower of {self.name} was loaded with attention {attention!r}, which shows nothing of "
+                f"itself; load it with {VISION_ATTENTION_NAME!r}, as load_backbone does"
+            )
+        return TowerRecord(planes, patches, self.tower_layers)
+
+    def _extras(
+        self,
+        parts: Sequence[Mapping[str, Tensor]],
+        images: Sequence[NDArray[np.uint8]],
+        grid: tuple[int, int],
+        planes: frozenset[str],
+    ) -> dict[str, Tensor]:
+        """Join the extras of batches of frames, and add the planes that need no tower; grid: of all frames."""
+        extras = {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+        if not parts:
+            extras = {name: torch.empty(0, self.tower_layers, device=self.device) for name in planes & ATTENTION_PLANES}
+        if "pixels" in planes:
+            extras["pixels"] = cell_pixels(images, grid).to(self.device)
+        return extras
 
     def _placeholder(self) -> str:
         """Give what stands for all frames in a rendered chat template."""

@@ -105,11 +105,19 @@ class Backbone(Protocol):
         ...
 
     def encode(
-        self, images: Sequence[NDArray[np.uint8]], times_us: Sequence[int], grid: tuple[int, int] | None = None
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        times_us: Sequence[int],
+        grid: tuple[int, int] | None = None,
+        planes: frozenset[str] = frozenset(),
     ) -> VisualTokens:
         """Turn RGB frames [H, W, 3] into visual tokens of the language model's input space.
 
         grid: (h, w) cells that every frame is brought to; by default those of the first frame.
+        planes: what to put into the extras besides, float32, of TOWER_PLANES.  For each of the L layers of the vision
+        tower that shape the features, "saliency" [n, L] is the attention that a cell's patches receive, from their
+        own frame or window, 1 on average; "values" [n, L] the L1 norm of their value vectors; both go from patches
+        to cells as the features do, by mean or by the model's pooling.  "pixels" [n, 48]: as cell_pixels().
         """
         ...
 

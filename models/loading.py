@@ -27,6 +27,7 @@ from .machine import device_room
 from .quantisation import check_quantisation
 from .qwen2_5_vl import Qwen2_5VLBackbone
 from .qwen3_vl import Qwen3VLBackbone
+from .vision_attention import register_vision_attention
 
 _ADAPTERS = {adapter.model_type: adapter for adapter in (LlavaOnevisionBackbone, Qwen2_5VLBackbone, Qwen3VLBackbone)}
 _DTYPES = {
@@ -140,7 +141,7 @@ def _weights(
         options["device_map"] = {"": device}
     model, report = model_class.from_pretrained(
         str(folder),
-        attn_implementation={"text_config": register_attention(), "vision_config": "sdpa"},
+        attn_implementation={"text_config": register_attention(), "vision_config": register_vision_attention()},
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,

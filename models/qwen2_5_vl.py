@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from .card import clock_text
@@ -42,6 +44,14 @@ class Qwen2_5VLBackbone(QwenVL):  # noqa: N801  the model's own name
 
     def _ids_per_second(self) -> int:
         return 0 if self._stamped else int(self._config.vision_config.tokens_per_second)
+
+    def _tower_order(self, frames: int, grid: tuple[int, int]) -> Tensor:
+        # Layers with window attention want the cells of a window end to end, and all layers get them so.
+        vision = self._config.vision_config
+        side = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        cells = torch.arange(grid[0] * grid[1]).view(grid)
+        windows = [part.flatten() for rows in cells.split(side) for part in rows.split(side, dim=1)]
+        return (torch.arange(frames)[:, None] * cells.numel() + torch.cat(windows)).flatten()
 
     def _around_frame(self, time_us: int) -> tuple[str, str]:
         start, end = self._markers()

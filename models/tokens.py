@@ -1,12 +1,15 @@
 """Visual tokens: what the vision tower makes of frames, in the language model's input space."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
+
+TOWER_PLANES = frozenset({"saliency", "values", "pixels"})
+"""The planes that Backbone.encode puts into extras when they are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +40,10 @@ class VisualTokens:
         extras = {name: plane[index] for name, plane in self.extras.items()}
         return VisualTokens(self.features[index], self.coords[index], self.grid, self.times_us, extras)
 
+    def without(self, planes: Collection[str]) -> "VisualTokens":
+        """Leave planes out of the extras, those that are there."""
+        return replace(self, extras={name: plane for name, plane in self.extras.items() if name not in planes})
+
     def frame(self, t: int) -> "VisualTokens":
         """Cut out frame t as visual tokens of one frame (its t becomes 0)."""
         rows = torch.nonzero(self.coords[:, 0] == t).squeeze(1)
@@ -66,3 +73,12 @@ def check_times(images: int, times_us: Sequence[int]) -> None:
     """Raise ModelError when there are not as many times as images."""
     if images != len(times_us):
         raise ModelError(f"{images} images came with {len(times_us)} times; give one time for each image")
+
+
+def check_planes(planes: Collection[str]) -> None:
+    """Raise ModelError for planes that no vision tower has."""
+    unknown = sorted(set(planes) - TOWER_PLANES)
+    if unknown:
+        raise ModelError(
+            f"there is no plane {unknown[0]!r} of a frame; ask for some of {', '.join(sorted(TOWER_PLANES))}"
+        )

@@ -19,7 +19,8 @@ class Pruned:
     """Hold what pruning left of T frames, and how it came to that.
 
     index: int64 [m], the surviving rows, sorted.  counts: int64 [T], survivors per frame.  scores: float32 [T, N].
-    state: what the next frames need.
+    state: what the next frames need.  owners: int64 [T, N], the cell of its frame that each cell was merged into, as in
+    Choice.owner; None where features are not merged.
     """
 
     tokens: VisualTokens
@@ -27,6 +28,7 @@ class Pruned:
     counts: Tensor
     scores: Tensor
     state: State
+    owners: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +106,12 @@ class Recipe:
             return Pruned(tokens, nothing, nothing, torch.zeros(0, cells, device=device), state)
         masks = torch.stack([choice.kept for choice in choices])
         index = masks.flatten().nonzero().squeeze(1)
+        owners = None
         if self.reducer.traits.changes_features:
             tokens = self._merged(tokens, choices)
+            owners = torch.stack([_owner_of(choice) for choice in choices])
         survivors = tokens if len(index) == len(tokens) else tokens.select(index)
-        return Pruned(survivors, index, masks.sum(1), torch.stack(scores), state)
+        return Pruned(survivors, index, masks.sum(1), torch.stack(scores), state, owners)
 
     def _settle(self, frame: Cells, state: State) -> tuple[Tensor, Choice, State]:
         admitted, seen = self.gate.admit(frame, state.part("gate"))
@@ -151,3 +155,11 @@ class Recipe:
                     f"the {name} stage of recipe {self.name!r} needs the plane(s) {', '.join(missing)}, which this "
                     "model's tokens do not carry in extras; choose another recipe or model"
                 )
+
+
+def _owner_of(choice: Choice) -> Tensor:
+    """Give each cell's owner, int64 [N]; where nothing is merged, itself for the kept ones and -1 for the others."""
+    if choice.owner is not None:
+        return choice.owner
+    own = torch.arange(len(choice.kept), device=choice.kept.device)
+    return torch.where(choice.kept, own, -1)

@@ -1,9 +1,11 @@
 """What a recipe may keep, whichever it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import SettingsError
-from .budget import SCALE
+from .credit import SCALE, Account
+from .recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,12 +13,15 @@ class RecipeSettings:
     """Say what a recipe may keep.
 
     grid: (h, w) cells of a whole frame.  rate: share of the tokens kept on average, 0 < rate <= 1; at 1 nothing is
-    dropped.  floor: cells kept of every frame; None takes an eighth of the grid, but at most half of what the rate
-    gives (so that novelty has the other half), and at least 1 where the rate gives 1: 2 on a 4x4 grid at 0.25.
-    burst_frames: whole frames that saved credit can pay for at once.  refresh_frames: a whole frame at least so
-    often, 0 for never.  seed: for the recipes that draw.  noise, cut: the guards of Split, as distances within 0..2.
+    dropped.  floor: cells kept of every frame; None takes none for `novelty`, and for the others an eighth of the
+    grid, but at most half of what the rate gives, and at least 1 where the rate gives 1: 2 on a 4x4 grid at 0.25.
+    burst_frames: whole frames that saved credit can pay for at once.  refresh_frames: a whole frame at least so often,
+    0 for never.  seed: for the recipes that draw.  noise, cut: the least and the most that a token costs `novelty`, as
+    distances within 0..2.
     reach: how far in cells `novelty` looks for a thing that moved; None takes 1 (3x3), but 0 on grids with fewer
     than 8 rows or columns, where a cell is so large a part of the picture that a move by one cell is news.
+    threshold: for methods whose paper sets a threshold in place of a budget: that threshold, and the rate is not
+    read; None spends the rate.
 
     Raises SettingsError when a value is outside its limits, or when floor and refresh alone cost more than the rate.
     """
@@ -28,8 +33,9 @@ class RecipeSettings:
     refresh_frames: int = 0
     seed: int = 0
     noise: float = 0.02
-    cut: float = 0.5
+    cut: float = 0.6
     reach: int | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         for value, fits, limit in (
@@ -38,9 +44,10 @@ class RecipeSettings:
             (self.burst_frames, self.burst_frames >= 1, "burst_frames must be at least 1"),
             (self.refresh_frames, self.refresh_frames >= 0, "refresh_frames must be at least 0 (0 for never)"),
             (self.seed, 0 <= self.seed < 1 << 64, "seed must be within 0..2^64-1"),
-            (self.noise, 0.0 <= self.noise <= self.cut, "noise must be within 0..cut"),
+            (self.noise, 0.0 < self.noise <= self.cut, "noise must be over 0 and at most cut"),
             (self.cut, self.cut <= 2.0, "cut is a distance and must be at most 2"),
             (self.reach, self.reach is None or self.reach >= 0, "reach must be at least 0 cells"),
+            (self.threshold, self.threshold is None or -1.0 <= self.threshold <= 2.0, "threshold must be within -1..2"),
         ):
             if not fits:
                 raise SettingsError(f"{limit}, not {value}")
@@ -74,8 +81,17 @@ class RecipeSettings:
         return max(min(self.cells // 8, self.refill // (2 * SCALE)), min(1, self.refill // SCALE))
 
     @property
+    def account(self) -> Account:
+        """The token bucket that the rate fills."""
+        return Account(self.refill, self.smallest, self.burst_frames, self.refresh_frames)
+
+    @property
     def radius(self) -> int:
         """The reach in cells, chosen where it was left open."""
         if self.reach is not None:
             return self.reach
         return 1 if min(self.grid) >= 8 else 0
+
+
+Build = Callable[[RecipeSettings], Recipe]
+"""Make a recipe of settings."""

@@ -1,17 +1,19 @@
 """Named recipes: the default, the honest baselines, and the field's methods."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from ..errors import SettingsError
-from .budget import Bucket, Everything, Quota, Split
+from .budget import Everything, Price, Quota
+from .change_recipes import CHANGE_RECIPES
+from .cluster_recipes import CLUSTER_RECIPES
 from .recipe import Recipe
-from .recipe_settings import RecipeSettings
+from .recipe_settings import Build, RecipeSettings
 from .reduce import Drop, Merge
 from .score import Flat, Novelty, Ticket
 from .select import Lattice, Top
-
-Build = Callable[[RecipeSettings], Recipe]
+from .spatial_recipes import SPATIAL_RECIPES
 
 
 def none(settings: RecipeSettings) -> Recipe:
@@ -38,19 +40,28 @@ def pool(settings: RecipeSettings) -> Recipe:
 
 
 def novelty(settings: RecipeSettings) -> Recipe:
-    """Keep what was not kept before near its place, paid from a token bucket: the default.
+    """Keep what was not kept before near its place, when it is worth what a token costs just now: the default.
 
-    Distance and Otsu split after FluxMem (CVPR 2026) with the last kept tokens as reference, which makes it causal
-    without lag and lets slow changes add up.
+    The distance is FluxMem's (CVPR 2026) with the last kept tokens as reference, which makes it causal without lag and
+    lets slow changes add up; the price follows what is saved in a token bucket, and what cannot be saved refreshes the
+    places that were kept longest ago.
     """
-    split = Split(settings.noise, settings.cut)
-    budget = Bucket(split, settings.refill, settings.smallest, settings.burst_frames, settings.refresh_frames)
+    account = replace(settings.account, floor=settings.floor or 0, spill=True)
     scorer = Novelty(settings.radius, settings.noise)
-    return Recipe("novelty", settings.grid, scorer, budget, Top(), Drop())
+    return Recipe("novelty", settings.grid, scorer, Price(account, settings.noise, settings.cut), Top(), Drop())
 
 
 RECIPES: Mapping[str, Build] = MappingProxyType(
-    {"novelty": novelty, "none": none, "pool": pool, "random": random, "uniform": uniform}
+    {
+        "novelty": novelty,
+        "none": none,
+        "random": random,
+        "uniform": uniform,
+        "pool": pool,
+        **CHANGE_RECIPES,
+        **SPATIAL_RECIPES,
+        **CLUSTER_RECIPES,
+    }
 )
 
 

@@ -50,6 +50,19 @@ def neighbour_distance(
     return (1.0 - best.reshape(-1)).clamp_(0.0, 2.0)
 
 
+def outlyingness(features: Tensor, weights: Tensor) -> Tensor:
+    """Measure how unlike each cell is to its frame, as a multiple of the frame's average, float32 [N].
+
+    The distance is 1 - the weighted cosine with the mean of the frame's tokens, each scaled to length 1; a frame whose
+    cells are all alike gives 1.  features: float32 [N, D].  weights: float32 [D], on the products of the cosine.
+    """
+    scaled = features * weights.sqrt()
+    unit = scaled / (scaled.square().sum(-1, keepdim=True) + _BLANK).sqrt()
+    mean = unit.mean(0)
+    distance = (1.0 - unit @ mean / (mean.square().sum() + _BLANK).sqrt()).clamp(0.0, 2.0)
+    return (distance + _BLANK) / (distance.mean() + _BLANK)
+
+
 @dataclass(frozen=True, slots=True)
 class Novelty:
     """Rate a cell by what it shows that was not kept before, near its place.
@@ -60,13 +73,17 @@ class Novelty:
     they were kept, always under `noise`, so that what must be kept of a still picture goes round the places.
     horizon: frames over which the channels' scales are averaged.
 
+    The distance is weighted by how unlike the cell is to its own frame, as a multiple of what is usual there (V-CAST,
+    2026, and VidCom2, EMNLP 2025, rate by that alone): after a cut everything is news, and things come before the
+    cloth behind them.
+
     Memory: reference [N, D] in the tokens' type, age int32 [N] in frames, mean_square float32 [D].
     """
 
     reach: int = 1
     noise: float = 0.02
     horizon: int = 64
-    traits: Traits = field(default=Traits(placed=True, remembers=True, per_cell=36))
+    traits: Traits = field(default=Traits(placed=True, remembers=True, per_cell=42))
 
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Rate the cells, float32 [N]: 2 everywhere on the first frame."""
@@ -77,7 +94,8 @@ class Novelty:
             _finite(cells.features), memory["reference"].float(), weights, cells.grid, self.reach
         )
         age = memory["age"].float()
-        return torch.where(distance < self.noise, self.noise * (age / (age + self.horizon)), distance)
+        rated = (distance * outlyingness(_finite(cells.features), weights)).clamp(self.noise, 2.0)
+        return torch.where(distance < self.noise, self.noise * (age / (age + self.horizon)), rated)
 
     def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
         """Put the kept cells into the reference and the whole frame into the channels' scales."""
@@ -104,7 +122,7 @@ class Ticket:
     """
 
     seed: int = 0
-    traits: Traits = PLAIN
+    traits: Traits = field(default=Traits(placed=True))
 
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Draw float32 [N] within 0..1."""

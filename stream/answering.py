@@ -41,15 +41,17 @@ class AnswerStream(Iterator[str]):
         self._pieces: Iterator[str] = iter((NOTHING_YET,))
         self._decoding: Decoding | None = None
         if reading is not None:
-            decoding = backbone.generate(reading.features, reading.positions, reading.context, sampling)
+            decoding = backbone.generate(
+                reading.features, reading.positions, reading.context, sampling, select=reading.select
+            )
             self._pieces = self._decoding = decoding
             self._answer_ids = decoding.token_ids
             self._evidence = reading.evidence
             self._timings |= reading.timings
             self._usage = {
-                "context_tokens": len(reading.context),
+                "context_tokens": reading.context_tokens,
                 "question_tokens": len(reading.features),
-                "recalled_tokens": reading.recalled.tokens,
+                "recalled_tokens": reading.recalled_tokens,
             }
 
     def __next__(self) -> str:

@@ -20,9 +20,10 @@ from ..frame import Frame
 from ..memory.block import KVBlock
 from ..models.tokens import VisualTokens
 from ..pruning import State
-from .keyframes import GateState
+from .gate_state import GateState
 
-VERSION = 1
+VERSION = 2
+GATE_TENSORS = ("kept", "last", "view", "affine", "trail")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,16 +118,28 @@ class Checkpoint:
         """Add what the keyframe gate remembers."""
         self.facts["gate"] = None
         if state is not None:
-            self.tensors["gate/kept"], self.tensors["gate/last"] = map(torch.from_numpy, (state.kept, state.last))
-            self.facts["gate"] = [state.kept_us, list(state.shape), state.noise, state.seen]
+            for name in GATE_TENSORS:
+                self.tensors[f"gate/{name}"] = torch.from_numpy(getattr(state, name))
+            times_us = [state.kept_us, state.last_us, state.moved_us, state.fade_us, state.flat_us]
+            self.facts["gate"] = [times_us, list(state.shape), state.noise, state.seen]
 
     def gate(self) -> GateState | None:
         """Read what the keyframe gate remembers."""
         if self.facts["gate"] is None:
             return None
-        kept_us, (height, width), noise, seen = self.facts["gate"]
-        kept, last = (self.tensors[name].numpy() for name in ("gate/kept", "gate/last"))
-        return GateState(kept, last, kept_us, (height, width), noise, seen)
+        (kept_us, last_us, moved_us, fade_us, flat_us), (height, width), noise, seen = self.facts["gate"]
+        held = {name: self.tensors[f"gate/{name}"].numpy() for name in GATE_TENSORS}
+        return GateState(
+            **held,
+            kept_us=kept_us,
+            last_us=last_us,
+            shape=(height, width),
+            noise=noise,
+            seen=seen,
+            moved_us=moved_us,
+            fade_us=fade_us,
+            flat_us=flat_us,
+        )
 
     def put_pruning(self, state: State) -> None:
         """Add what pruning remembers."""

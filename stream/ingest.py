@@ -18,7 +18,7 @@ from ..memory.positions import clock_place
 from ..memory.window import Window
 from ..models.backbone import Backbone, HeadId
 from ..models.rows import lay
-from ..models.tokens import VisualTokens
+from ..models.tokens import TOWER_PLANES, VisualTokens
 from ..pruning import Recipe, State, build_recipe
 from ..settings import Settings
 from .checkpoint import Checkpoint
@@ -308,18 +308,22 @@ class Ingest:
         layout = self.backbone.layout
         return clock_place(layout, time_us, self.start_us) if layout.ids_per_second else self._place
 
-    def _look(self, frames: Sequence[Frame], first: int, next_us: int | None) -> tuple[VisualTokens, list[Seen]]:
+    def _look(
+        self, frames: Sequence[Frame], first: int, next_us: int | None, planes: frozenset[str] = frozenset()
+    ) -> tuple[VisualTokens, list[Seen]]:
         """Encode waiting keyframes whole, as one batch.
 
         first: number of the first one.  next_us: time of the keyframe after them, None while there is none.
+        planes: what the tokens carry besides, and what is seen does not.
         """
         times_us = [frame.time_us for frame in frames]
-        tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid)
+        tokens = self.backbone.encode([frame.image for frame in frames], times_us, self.grid, planes)
+        whole = tokens.without(planes)
         seen = []
         for number, (frame, end_us) in enumerate(zip(frames, self._ends(frames, next_us), strict=True)):
             picture = thumbnail(frame.image, self.settings.thumbnail_px)
             place = self._place_of(frame.time_us)
-            seen.append(Seen(first + number, alone(tokens, number), picture, place, end_us))
+            seen.append(Seen(first + number, alone(whole, number), picture, place, end_us))
         return tokens, seen
 
     def _ends(self, frames: Sequence[Frame], next_us: int | None) -> list[int | None]:
@@ -329,8 +333,10 @@ class Ingest:
 
     def _chunk(self, next_us: int) -> Chunk:
         """Prefill the waiting keyframes over [sink | window] into blocks; changes nothing here."""
-        tokens, seen = self._look(self._pending, self._keyframes - len(self._pending), next_us)
+        planes = self._recipe.planes & TOWER_PLANES
+        tokens, seen = self._look(self._pending, self._keyframes - len(self._pending), next_us, planes)
         kept, state = self._recipe.step(tokens, self._state)
+        kept = kept.without(planes)
         parts = [kept.frame(t) for t in range(len(seen))]
         over = [self.sink, *self.window.blocks]
         blocks, placed, place = blocks_of(self.backbone, parts, seen, over, next_us, self.start_us)

@@ -1,11 +1,13 @@
 """Reading: from a question to the context that answers it.
 
 question ─► gate ─► probe over [sink | recent] ─► recall ─► [sink | recalled and gist, in time order | recent] ─► decode
+
+What was recalled may be pruned for the one question (pruning.readings): before the model, or layer by layer inside it.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -16,7 +18,9 @@ from ..memory.context import assemble
 from ..memory.gate import GateDecision, decide
 from ..memory.positions import text_positions
 from ..memory.recall import Recall, Recalled, RecallSettings
-from ..models.backbone import HeadId
+from ..models.backbone import ContextSelector, HeadId, Prefill
+from ..pruning.inner import InnerReading
+from ..pruning.readings import OuterReading, build_reading
 from .evidence import (
     Question,
     Recent,
@@ -30,6 +34,7 @@ from .evidence import (
 )
 from .ingest import Ingest
 from .seen import Seen, within
+from .sieve import Asking, inner_selector, thinned, visual_tokens
 from .story import story_of
 
 RECALL_FRAMES = 16
@@ -44,7 +49,8 @@ class Reading:
     history: whether the past was read, because of the question's words or the caller's range.  relevant: whether
     anything that was seen has to do with the question; without it there is no evidence.  likeness: the best cosine of
     its words with anything seen, None where that was not asked.  since_us, until_us: the stretch that was asked about,
-    by the caller or by the question's own words.  timings: milliseconds.
+    by the caller or by the question's own words.  timings: milliseconds.  select: gives each layer its part of the
+    context; None where all read all of it.  dropped: how many of its tokens a layer does not read, on average.
     """
 
     features: Tensor
@@ -59,6 +65,18 @@ class Reading:
     since_us: int | None = None
     until_us: int | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    select: ContextSelector | None = None
+    dropped: float = 0.0
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens of the context are read, on average over layers."""
+        return round(len(self.context) - self.dropped)
+
+    @property
+    def recalled_tokens(self) -> int:
+        """How many of them were recalled."""
+        return round(self.recalled.tokens - self.dropped)
 
 
 class Reader:
@@ -71,6 +89,7 @@ class Reader:
     def __init__(self, ingest: Ingest, heads: tuple[HeadId, ...], recall: RecallSettings | None = None) -> None:
         self.ingest, self.heads = ingest, heads
         self._settings = recall
+        self._reading = build_reading(ingest.settings.reading, ingest.settings.reading_rate)
         self._recent: Recent | None = None
 
     @property
@@ -111,25 +130,42 @@ class Reader:
         recent = self._encoded([item for item in seen if _meets(item, ingest.now_us, since_us, until_us)])
         near = [recent.block] if recent is not None else []
         recalled, scores = Recalled(), None
+        probe: Prefill | None = None
+
+        def probed() -> Prefill:
+            nonlocal probe
+            if probe is None:
+                over = assemble(backbone.layout, [ingest.sink, *near], device=backbone.device)
+                probe = backbone.prefill(rows, self._positions(len(rows), over), over, heads=self.heads)
+            return probe
+
         clock.append(time.perf_counter())
         if history:
             asked = Question(rows, words, {})
             if self.recall.settings.fusion != "embeddings" and len(ingest.archive):
-                probe = assemble(backbone.layout, [ingest.sink, *near], device=backbone.device)
-                done = backbone.prefill(rows, self._positions(len(rows), probe), probe, heads=self.heads)
-                asked = Question(rows, words, done.queries)
+                asked = Question(rows, words, probed().queries)
             clock.append(time.perf_counter())
             recalled, scores = self._search(asked, recent, since_us, until_us)
         if not history and not seen:  # behind a crash only stored keyframes are left to say what is there now
             recalled = newest_stored(ingest.archive, ingest.settings.recent_frames)
         blocks = ingest.archive.read(recalled.block_ids, backbone.device)
         recalled = recalled.only({block.block_id for block in blocks}, sum(map(len, blocks)))
+        asking = Asking(rows, words, lambda: probed().keys)
+        if isinstance(self._reading, OuterReading) and self._reading.rate < 1.0:
+            blocks = thinned(blocks, asking, ingest.archive, self._reading)
+            recalled = replace(recalled, tokens=sum(map(len, blocks)))
         told = {*recalled.block_ids, *(item.block_id for item in (recent.seen if recent is not None else ()))}
         budget = ingest.settings.gist_tokens if history else 0
         story = story_of(ingest.archive, told, budget, since_us, until_us, backbone.device) if budget else []
         past = sorted([*blocks, *story], key=lambda block: block.block_id)
         parts = [ingest.sink, *past, *near]
         context = assemble(backbone.layout, parts, device=backbone.device, gaps=ingest.settings.positions)
+        positions, select, dropped = self._positions(len(rows), context), None, 0.0
+        if isinstance(self._reading, InnerReading) and (count := visual_tokens(blocks)):
+            ids = set(recalled.block_ids)
+            select = inner_selector(self._reading, backbone.layout, context, parts, ids, asking, positions)
+            left = self._reading.left(count, backbone.layout.layers)
+            dropped = count - sum(left) / len(left)
         if history:
             least = backbone.card.relevance
             evidence = find_evidence(ingest.archive, recalled, recent, scores, ingest.now_us, least)
@@ -138,7 +174,7 @@ class Reader:
         clock.append(time.perf_counter())
         return Reading(
             features=rows,
-            positions=self._positions(len(rows), context),
+            positions=positions,
             context=context,
             evidence=evidence,
             recalled=recalled,
@@ -149,6 +185,8 @@ class Reader:
             since_us=since_us,
             until_us=until_us,
             timings={"probe_ms": (clock[-2] - clock[0]) * 1e3, "recall_ms": (clock[-1] - clock[-2]) * 1e3},
+            select=select,
+            dropped=dropped,
         )
 
     def _encoded(self, seen: Sequence[Seen]) -> Recent | None:

@@ -1,5 +1,6 @@
 """The stage of the sprite theatre: draws a scene at a moment."""
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,12 +14,18 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Place one sprite: centre (x, y) at the scene's start and end, and size, as shares of the picture's side."""
+    """Place one sprite: centre (x, y) at the scene's start and end, and size, as shares of the picture's side.
+
+    on_us: when it is there, and between which times it moves; None for all of the scene.  fade_us: how long it takes to
+    appear.
+    """
 
     sprite: str
     start: tuple[float, float]
     end: tuple[float, float]
     size: float
+    on_us: tuple[int, int] | None = None
+    fade_us: int = 0
 
     def centre(self, progress: float) -> tuple[float, float]:
         """Give the centre when `progress` (0..1) of the scene has passed."""
@@ -46,8 +53,24 @@ class Backdrop:
 
 
 @dataclass(frozen=True, slots=True)
+class Camera:
+    """Move the whole picture: a slow wander and a fast tremble, as shares of its side; seed says which way."""
+
+    wander: float
+    tremble: float
+    seed: int = 0
+
+    def offset(self, time_us: int) -> tuple[float, float]:
+        """Give how far the picture stands to the right and down at a moment."""
+        t, phase = time_us / 1e6, 1.7 * self.seed
+        x = self.wander * math.sin(t * 0.71 + phase) + self.tremble * math.sin(t * 9.3 + 3 * phase)
+        y = self.wander * math.sin(t * 0.53 + 2 * phase) + self.tremble * math.sin(t * 7.9 + phase)
+        return x, y
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
-    """Describe what is on the stage from start_us to end_us."""
+    """Describe what is on the stage from start_us to end_us, and how the camera moves, None for not at all."""
 
     start_us: int
     end_us: int
@@ -55,6 +78,7 @@ class Scene:
     backdrop: Backdrop
     actors: tuple[Actor, ...] = ()
     sign: Sign | None = None
+    camera: Camera | None = None
 
 
 @dataclass(slots=True)
@@ -70,12 +94,22 @@ class Stage:
     def draw(self, scene: Scene, time_us: int) -> Image:
         """Draw the scene as it looks at time_us."""
         picture = self._backdrop(scene.backdrop).copy()
-        progress = (time_us - scene.start_us) / max(1, scene.end_us - scene.start_us)
         for actor in scene.actors:
-            self._paste(picture, actor, min(1.0, max(0.0, progress)))
+            start_us, end_us = actor.on_us or (scene.start_us, scene.end_us)
+            if actor.on_us is not None and not start_us <= time_us < end_us:
+                continue
+            shown = min(1.0, (time_us - start_us) / actor.fade_us) if actor.fade_us else 1.0
+            progress = (time_us - start_us) / max(1, end_us - start_us)
+            self._paste(picture, actor, min(1.0, max(0.0, progress)), shown)
         if scene.sign is not None:
             self._board(picture, scene.sign)
-        return picture
+        return picture if scene.camera is None else self._moved(picture, scene.camera, time_us)
+
+    def _moved(self, picture: Image, camera: Camera, time_us: int) -> Image:
+        x, y = camera.offset(time_us)
+        shift = np.array([[1, 0, x * self.size], [0, 1, y * self.size]], np.float32)
+        moved = cv2.warpAffine(picture, shift, (self.size, self.size), borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(moved, np.uint8)
 
     def _backdrop(self, backdrop: Backdrop) -> Image:
         if backdrop not in self._backdrops:
@@ -97,7 +131,7 @@ class Stage:
             self._sprites[key] = (colour.astype(np.float32), veil.astype(np.float32)[:, :, None])
         return self._sprites[key]
 
-    def _paste(self, picture: Image, actor: Actor, progress: float) -> None:
+    def _paste(self, picture: Image, actor: Actor, progress: float, shown: float) -> None:
         px = max(1, round(actor.size * self.size))
         colour, veil = self._scaled(actor.sprite, px)
         x, y = actor.centre(progress)
@@ -107,7 +141,10 @@ class Stage:
             return
         part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
         under = picture[y0:y1, x0:x1].astype(np.float32)
-        picture[y0:y1, x0:x1] = (under * veil[part] + colour[part] + 0.5).clip(0, 255).astype(np.uint8)
+        over = under * veil[part] + colour[part]
+        if shown < 1.0:
+            over = under + shown * (over - under)
+        picture[y0:y1, x0:x1] = (over + 0.5).clip(0, 255).astype(np.uint8)
 
     def _board(self, picture: Image, sign: Sign) -> None:
         # The board is drawn on a fixed large canvas and scaled down, so that letters look alike at every stage size.

@@ -11,9 +11,11 @@ from torch import Tensor
 from onlooker.errors import SettingsError
 from onlooker.models.tokens import VisualTokens
 from onlooker.pruning import RECIPES, Recipe, RecipeSettings, State, build_recipe
-from onlooker.pruning.budget import Everything, Split
+from onlooker.pruning.budget import Everything, Price
+from onlooker.pruning.credit import SCALE, Account
+from onlooker.pruning.gate import Open
 from onlooker.pruning.reduce import Drop
-from onlooker.pruning.score import Flat, neighbour_distance
+from onlooker.pruning.score import Flat, Novelty, neighbour_distance
 from onlooker.pruning.select import Top
 from onlooker.pruning.stages import PLAIN, Cells, Choice, Need, Traits
 
@@ -49,12 +51,14 @@ def test_what_survives_is_a_sorted_part_of_what_came(
 ) -> None:
     cells = grid[0] * grid[1]
     tokens = make_tokens(stream(seed, frames, cells), grid)
-    pruned = build_recipe(name, grid=grid, rate=rate).prune(tokens, State())
+    recipe = build_recipe(name, grid=grid, rate=rate)
+    pruned = recipe.prune(tokens, State())
     index = pruned.index.tolist()
     assert index == sorted(set(index))
     assert all(0 <= row < len(tokens) for row in index)
     assert pruned.tokens.extras["row"].tolist() == index
-    assert torch.equal(pruned.tokens.features, tokens.features[pruned.index])
+    if not recipe.reducer.traits.changes_features:
+        assert torch.equal(pruned.tokens.features, tokens.features[pruned.index])
     assert torch.equal(pruned.tokens.coords, tokens.coords[pruned.index])
     assert pruned.tokens.times_us == tokens.times_us
     assert pruned.tokens.grid == grid
@@ -62,7 +66,8 @@ def test_what_survives_is_a_sorted_part_of_what_came(
     assert pruned.scores.shape == (frames, cells)
     assert pruned.scores.min() >= 0
     floor = RecipeSettings(grid, rate).smallest
-    assert min(pruned.counts.tolist()) >= floor
+    if isinstance(recipe.gate, Open) and name != "novelty":  # a gate may refuse a frame; the default has no floor
+        assert min(pruned.counts.tolist()) >= floor
     if name != "none":
         assert len(index) <= cells + frames * rate * cells + 1e-3
 
@@ -110,20 +115,52 @@ def test_rate_one_is_the_identity(make_tokens: MakeTokens, name: str) -> None:
     assert state.frames == 20
 
 
-@given(st.sampled_from([(4, 4), (8, 8), (1, 3)]), st.floats(0.1, 0.9), st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
-def test_a_repeated_frame_costs_the_floor(
-    make_tokens: MakeTokens, grid: tuple[int, int], rate: float, seed: int
+@pytest.mark.parametrize("grid", [(4, 4), (8, 8), (1, 3)])
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_repeated_frame_costs_no_more_than_the_budget_says(
+    make_tokens: MakeTokens, name: str, grid: tuple[int, int]
 ) -> None:
-    still = torch.randn(1, grid[0] * grid[1], 6, generator=torch.Generator().manual_seed(seed)).repeat(10, 1, 1)
-    pruned = build_recipe("novelty", grid=grid, rate=rate).prune(make_tokens(still, grid), State())
-    assert pruned.counts.tolist()[1:] == [RecipeSettings(grid, rate).smallest] * 9
+    """Savings from before may be spent first; then nothing but the share that the recipe gives to stillness."""
+    cells = grid[0] * grid[1]
+    still = torch.randn(1, cells, 6, generator=torch.Generator().manual_seed(3)).repeat(200, 1, 1)
+    recipe = build_recipe(name, grid=grid, rate=0.4)
+    counts = recipe.prune(make_tokens(still, grid), State()).counts
+    assert counts[100:].float().mean() <= recipe.budget.still(cells) + 0.02
+    assert recipe.budget.still(cells) <= (cells if name == "none" else 0.4 * cells + 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"none"}))
+def test_permuting_the_cells_permutes_what_is_kept(make_tokens: MakeTokens, name: str) -> None:
+    """Unless a stage declares that a cell's place matters, or breaks ties by it (the floor of a still picture)."""
+    settings = RecipeSettings((6, 6), rate=0.4, floor=0)
+    recipe = RECIPES[name](settings)
+    if any(stage.traits.placed for stage in recipe.stages.values()):
+        pytest.skip("declares that a cell's place matters")
+    features = torch.randn(12, 36, 6, generator=torch.Generator().manual_seed(5)).cumsum(0)
+    order = torch.randperm(36, generator=torch.Generator().manual_seed(6))
+    masks = []
+    for picture in (features, features[:, order]):
+        kept = torch.zeros(12 * 36, dtype=torch.bool)
+        kept[recipe.prune(make_tokens(picture, (6, 6)), State()).index] = True
+        masks.append(kept.view(12, 36))
+    assert masks[0].any()
+    assert torch.equal(masks[0][:, order], masks[1])
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_words_are_never_read_at_ingest(make_tokens: MakeTokens, name: str) -> None:
+    recipe = build_recipe(name, grid=(2, 2), rate=0.5)
+    assert not recipe.planes & {"text", "attention"}
+    assert all(stage.traits.lag == 0 for stage in recipe.stages.values())
+    tokens = make_tokens(stream(1, 6, 4), (2, 2))
+    asked = replace(tokens, extras={**tokens.extras, "text": torch.randn(24, 3)})
+    assert torch.equal(recipe.prune(tokens, State()).index, recipe.prune(asked, State()).index)
 
 
 def test_a_still_picture_is_kept_place_by_place(make_tokens: MakeTokens) -> None:
     """The floor's tokens go round: eight frames of two tokens show all sixteen cells again."""
     still = torch.randn(1, 16, 6).repeat(9, 1, 1)
-    pruned = build_recipe("novelty", grid=(4, 4)).prune(make_tokens(still, (4, 4)), State())
+    pruned = build_recipe("novelty", grid=(4, 4), floor=2).prune(make_tokens(still, (4, 4)), State())
     later = pruned.tokens.coords[pruned.tokens.coords[:, 0] > 0]
     assert len({(y, x) for _, y, x in later.tolist()}) == 16
 
@@ -132,7 +169,7 @@ def test_refresh_is_kept_whole_by_count_or_by_order(make_tokens: MakeTokens) -> 
     still = torch.randn(1, 16, 6).repeat(25, 1, 1)
     recipe = build_recipe("novelty", grid=(4, 4), refresh_frames=12)
     assert [t for t, n in enumerate(recipe.prune(make_tokens(still, (4, 4)), State()).counts) if n == 16] == [0, 12, 24]
-    recipe = build_recipe("novelty", grid=(4, 4))
+    recipe = build_recipe("novelty", grid=(4, 4), floor=2)
     _, state = recipe.step(make_tokens(still[:5], (4, 4)), State())
     assert recipe.prune(make_tokens(still[:3], (4, 4)), state.refreshed()).counts.tolist() == [16, 2, 2]
 
@@ -146,11 +183,10 @@ def test_slow_drift_is_recorded_again_and_again(make_tokens: MakeTokens) -> None
     features[:, 2, 0], features[:, 2, 1] = angle.cos(), angle.sin()
     weights = torch.ones(8)
     against_previous = [
-        int(Split(noise).count(neighbour_distance(now, before, weights, (2, 2), 0)))
-        for before, now in pairwise(features)
+        int((neighbour_distance(now, before, weights, (2, 2), 0) >= noise).sum()) for before, now in pairwise(features)
     ]
     assert sum(against_previous) == 0
-    recipe = build_recipe("novelty", grid=(2, 2), floor=0)
+    recipe = Recipe("trial", (2, 2), Novelty(0, noise), Price(Account(SCALE), noise), Top(), Drop())
     pruned = recipe.prune(make_tokens(features, (2, 2)), State())
     cells = [int(row) % 4 for row in pruned.index[4:]]
     assert set(cells) == {2}
@@ -165,12 +201,43 @@ def test_a_small_thing_before_a_still_background_is_kept(make_tokens: MakeTokens
     assert pruned.index[64:].tolist() == [5 * 64 + 20]
 
 
+def test_saved_credit_makes_small_changes_worth_keeping(make_tokens: MakeTokens) -> None:
+    """One cell changes a little: too little for an empty bucket, and news after a quiet while."""
+    scene = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    little = scene.clone()
+    little[20] += 0.6 * torch.randn(16, generator=torch.Generator().manual_seed(1))
+    recipe = RECIPES["novelty"](RecipeSettings((8, 8)))
+    for quiet, wanted in ((1, []), (30, [20])):
+        frames = torch.stack([scene] * quiet + [little])
+        counts = recipe.prune(make_tokens(frames, (8, 8)), State())
+        assert [int(row) % 64 for row in counts.index if int(row) >= quiet * 64] == wanted
+
+
+def test_what_cannot_be_saved_refreshes_a_still_picture(make_tokens: MakeTokens) -> None:
+    still = torch.randn(1, 16, 6, generator=torch.Generator().manual_seed(2)).repeat(100, 1, 1)
+    counts = build_recipe("novelty", grid=(4, 4)).prune(make_tokens(still, (4, 4)), State()).counts.tolist()
+    assert counts[:33] == [16] + [0] * 32, "saved up, eight frames' worth"
+    assert counts[33:] == [4] * 67
+
+
+def test_after_a_cut_things_come_before_the_cloth_behind_them(make_tokens: MakeTokens) -> None:
+    generator = torch.Generator().manual_seed(4)
+    cloth, thing, before = torch.randn(3, 16, generator=generator)
+    frame = cloth + 0.2 * torch.randn(64, 16, generator=generator)
+    frame[[27, 28, 35]] = thing + 0.2 * torch.randn(3, 16, generator=generator)
+    features = torch.stack([before + 0.2 * torch.randn(64, 16, generator=generator)] * 2 + [frame])
+    pruned = RECIPES["novelty"](RecipeSettings((8, 8), rate=0.05)).prune(make_tokens(features, (8, 8)), State())
+    kept = {int(row) % 64 for row in pruned.index if int(row) >= 128}
+    assert 3 <= len(kept) <= 8
+    assert {27, 28, 35} <= kept
+
+
 def test_what_credit_could_not_pay_for_is_kept_later(make_tokens: MakeTokens) -> None:
     before, after = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
-    features = torch.stack([before] + [after] * 8)
-    pruned = build_recipe("novelty", grid=(4, 4), rate=0.25, floor=0).prune(make_tokens(features, (4, 4)), State())
-    assert pruned.counts.tolist() == [16, 4, 4, 4, 4, 0, 0, 0, 0]
-    assert sorted(int(row) % 16 for row in pruned.index[16:]) == list(range(16))
+    features = torch.stack([before] + [after] * 24)
+    pruned = build_recipe("novelty", grid=(4, 4), rate=0.25).prune(make_tokens(features, (4, 4)), State())
+    assert pruned.counts.tolist()[:3] == [16, 4, 4]
+    assert sorted(int(row) % 16 for row in pruned.index[16:]) == list(range(16)), "each place once"
 
 
 @pytest.mark.parametrize("turn", ["rotate", "mirror"])
@@ -189,12 +256,14 @@ def test_turning_the_picture_turns_what_is_kept(make_tokens: MakeTokens, turn: s
     assert torch.equal(masks[0].rot90(1, (1, 2)) if turn == "rotate" else masks[0].flip(2), masks[1])
 
 
-@pytest.mark.parametrize("chunks", [12, pytest.param(208, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize(
+    ("name", "chunks"),
+    [*((name, 8) for name in sorted(RECIPES)), pytest.param("novelty", 1000, marks=pytest.mark.slow)],
+)
 def test_state_does_not_grow(make_tokens: MakeTokens, name: str, chunks: int) -> None:
-    """A hundred thousand frames (or some thousands), then on from a stream of years: same tensors, same rate."""
+    """A hundred thousand frames (or some hundreds), then on from a stream of years: same tensors, same rate."""
     recipe = build_recipe(name, grid=(1, 2), rate=0.6)
-    chunk = make_tokens(stream(1, 500, 2, 2), (1, 2))
+    chunk = make_tokens(stream(1, 100, 2, 2), (1, 2))
     state, sizes, kept = State(), set(), []
     for number in range(chunks):
         if number == chunks - 4:
@@ -204,7 +273,7 @@ def test_state_does_not_grow(make_tokens: MakeTokens, name: str, chunks: int) ->
         sizes.add((state.nbytes, tuple(sorted(state.memory))))
     assert len(sizes) == 1
     assert min(kept) > 0
-    assert name == "none" or sum(kept) <= 2 + chunks * 500 * 1.2
+    assert name == "none" or sum(kept) <= 2 + chunks * 100 * 1.2
 
 
 def test_state_survives_a_round_trip(make_tokens: MakeTokens) -> None:
@@ -289,7 +358,7 @@ def test_ingest_refuses_what_it_must_not_use(traits: Traits, reason: str) -> Non
 
 def test_a_needed_plane_is_asked_for_by_name(make_tokens: MakeTokens) -> None:
     recipe = compose(Traits(frozenset[Need]({"saliency"})))
-    tokens = make_tokens(torch.zeros(1, 4, 3), (2, 2))
+    tokens = replace(make_tokens(torch.zeros(1, 4, 3), (2, 2)), extras={})
     with pytest.raises(SettingsError, match="saliency"):
         recipe.step(tokens, State())
     recipe.step(replace(tokens, extras={"saliency": torch.arange(4.0)}), State())
@@ -331,7 +400,7 @@ def test_settings_outside_their_limits_are_refused(wrong: dict[str, object], mes
 
 
 def test_an_unknown_recipe_is_refused_with_the_names() -> None:
-    with pytest.raises(SettingsError, match="none, novelty, pool, random, uniform"):
+    with pytest.raises(SettingsError, match=r"dtd, .*none, novelty, pool, random.*uniform"):
         build_recipe("magic", grid=(4, 4))
 
 

@@ -1,5 +1,6 @@
 """A checkpoint gives back what was put into it, to the bit, and refuses everything else."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from onlooker.memory.block import KVBlock
 from onlooker.models.tokens import VisualTokens
 from onlooker.pruning import State
 from onlooker.stream.checkpoint import Checkpoint
-from onlooker.stream.keyframes import GateState
+from onlooker.stream.gate_state import GateState
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -85,13 +86,20 @@ def test_bytes(data: bytes) -> None:
 def test_gates(shared: bool) -> None:
     kept = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     last = kept if shared else kept + 1  # both thumbnails of a first frame are one
-    state = GateState(kept, last, 99, (480, 640), 0.1 + 0.2, 17)
+    view = np.random.default_rng(1).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    affine, trail = np.array([[1.0, 0.1, 1 / 3], [-0.1, 1.0, -7.0]]), np.arange(16, dtype=np.float32) / 3
+    times = {"kept_us": 99, "last_us": 1 << 60, "moved_us": None, "fade_us": -5, "flat_us": 0}
+    state = GateState(kept, last, view, shape=(480, 640), noise=0.1 + 0.2, seen=17, affine=affine, trail=trail, **times)
     point = Checkpoint()
     point.put_gate(state)
     found = again(point).gate()
     assert found is not None
-    assert np.array_equal(found.kept, kept) and np.array_equal(found.last, last) and found.kept.dtype == np.uint8
-    assert (found.kept_us, found.shape, found.noise, found.seen) == (99, (480, 640), 0.1 + 0.2, 17)
+    for field in dataclasses.fields(GateState):  # all of them, those too that come later
+        one, other = getattr(found, field.name), getattr(state, field.name)
+        if isinstance(other, np.ndarray):
+            assert np.array_equal(one, other) and one.dtype == other.dtype
+        else:
+            assert one == other and type(one) is type(other)
     point = Checkpoint()
     point.put_gate(None)
     assert again(point).gate() is None
@@ -139,8 +147,8 @@ def test_other_data_is_refused(data: bytes) -> None:
         Checkpoint.from_bytes(data)
 
 
-@pytest.mark.parametrize("facts", [{"version": 2}, {"version": None}])
+@pytest.mark.parametrize("facts", [{"version": 1}, {"version": 3}, {"version": None}])
 def test_another_version_is_refused_by_number(facts: dict[str, Any]) -> None:
     data = Checkpoint(facts).to_bytes()
-    with pytest.raises(RecallError, match="and this Onlooker reads 1"):
+    with pytest.raises(RecallError, match="and this Onlooker reads 2"):
         Checkpoint.from_bytes(data)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onlooker.errors import SettingsError
 from onlooker.frame import Frame
-from onlooker.stream.keyframes import GateDecision, GateSettings, KeyframeGate
+from onlooker.stream.keyframes import GateDecision, GateSettings, GateState, KeyframeGate
 
 STEP_US = 125_000
 WARM_UP = 12
@@ -119,8 +119,10 @@ def test_noise_does_not_keep_every_frame_though_it_exceeds_the_least_change() ->
 
 def test_lasting_motion_is_not_mistaken_for_noise() -> None:
     texture = np.asarray(cv2.resize(scene(64, 48, 5), (640, 240), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-    pan = [np.ascontiguousarray(np.roll(texture, -6 * index, axis=1)[:, :320]) for index in range(150)]
-    assert actions(run(KeyframeGate(), pan)).count("skip") < 75
+    # The halves move against each other, which no camera does.
+    halves = [(np.roll(texture, -6 * n, axis=1), np.roll(texture, 6 * n, axis=1)) for n in range(150)]
+    crowd = [np.ascontiguousarray(np.concatenate([a[:120, :320], b[120:, :320]])) for a, b in halves]
+    assert actions(run(KeyframeGate(), crowd)).count("skip") < 75
 
 
 @settings(max_examples=20)
@@ -143,20 +145,28 @@ def test_a_decision_depends_on_the_past_alone() -> None:
         assert run(KeyframeGate(), images[:end]) == whole[:end]
 
 
+def arrays(state: GateState) -> dict[str, NDArray[np.generic]]:
+    held = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in held.items() if isinstance(value, np.ndarray)}
+
+
 def test_the_state_never_grows_and_is_never_changed_in_place() -> None:
     chance = np.random.default_rng(0)
     gate = KeyframeGate()
     sizes = set()
     for index in range(300):
-        before = gate.state
-        copy = (before.kept.copy(), before.last.copy()) if before else None
-        gate.decide(Frame(noisy(scene(200, 150, seed=index // 40), 5.0, chance), index * STEP_US))
-        if before is not None and copy is not None:
-            assert np.array_equal(before.kept, copy[0]) and np.array_equal(before.last, copy[1])
+        before = arrays(gate.state) if gate.state else {}
+        copies = {name: array.copy() for name, array in before.items()}
+        image = scene(200, 150, seed=index // 40)
+        if index % 3 == 0:
+            image = np.roll(image, index % 7, axis=1)
+        gate.decide(Frame(noisy(image, 5.0, chance), index * STEP_US))
+        assert all(np.array_equal(before[name], copies[name]) for name in before)
         assert gate.state is not None
-        sizes.add((gate.state.kept.nbytes, gate.state.last.nbytes, len(dataclasses.fields(gate.state))))
+        sizes.add(tuple((name, array.nbytes) for name, array in arrays(gate.state).items()))
         assert gate.state.seen <= 100
-    assert sizes == {(32 * 32 * 3, 32 * 32 * 3, 6)}
+    cells, view = 32 * 32 * 3, 96 * 96 * 3
+    assert sizes == {(("kept", cells), ("last", cells), ("view", view), ("affine", 48), ("trail", 64))}
 
 
 def test_the_thumbnail_is_not_the_callers_memory() -> None:
@@ -195,6 +205,9 @@ def test_views_with_negative_strides_are_read() -> None:
         {"cut_fraction": 0.0},
         {"heartbeat_us": 0},
         {"least_change": -1.0},
+        {"most_fresh": 0.9},
+        {"most_exposure": -1.0},
+        {"most_fade_us": -1},
     ],
 )
 def test_bad_settings_are_refused(options: dict[str, float]) -> None:

@@ -1,0 +1,101 @@
+"""A stream whose frames were encoded before: for running many recipes over just the same tokens."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import ModelError
+from ..frame import Frame
+from ..memory.block import Context
+from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill
+from ..models.tokens import VisualTokens
+from .relay import Relay
+from .timing import Stopwatch
+
+PLANES = frozenset({"saliency", "values", "pixels"})
+_CHUNK = 8
+
+
+class Precoded(Relay):
+    """Look the tokens of frames up by their times, planes and all, and time the prefill.
+
+    Features do not depend on who else is pruned, so every recipe gets exactly the same ones.  tower_s: seconds that
+    the vision tower took for all frames, by the planes that were asked of it.
+    """
+
+    def __init__(self, inner: Backbone, grid: tuple[int, int], tokens: dict[int, VisualTokens]) -> None:
+        super().__init__(inner)
+        self.grid, self.watch = grid, Stopwatch(inner.device)
+        self.tower_s: dict[frozenset[str], float] = {}
+        self._tokens = tokens
+
+    def grid_of(self, height: int, width: int) -> tuple[int, int]:
+        """Give the one grid there is."""
+        return self.grid
+
+    def encode(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        times_us: Sequence[int],
+        grid: tuple[int, int] | None = None,
+        planes: frozenset[str] = frozenset(),
+    ) -> VisualTokens:
+        """Look frames up.  Raises ModelError for one that was not encoded."""
+        return self.tokens_of(times_us, planes)
+
+    def tokens_of(self, times_us: Sequence[int], planes: frozenset[str]) -> VisualTokens:
+        """Look frames up by their times.  Raises ModelError for one that was not encoded."""
+        try:
+            joined = VisualTokens.join([self._tokens[time_us] for time_us in times_us])
+        except KeyError as error:
+            raise ModelError(f"no frame of {error} us was encoded before; encode all of the stream") from error
+        extras = {name: plane for name, plane in joined.extras.items() if name not in PLANES or name in planes}
+        return VisualTokens(joined.features, joined.coords, joined.grid, joined.times_us, extras)
+
+    def prefill(
+        self,
+        features: Tensor,
+        positions: Tensor,
+        context: Context | None = None,
+        *,
+        heads: Sequence[HeadId] = (),
+        logits: bool = False,
+        select: ContextSelector | None = None,
+        planes: Tensor | None = None,
+    ) -> Prefill:
+        """Hand on, timed."""
+        began = self.watch.now()
+        done = super().prefill(
+            features, positions, context, heads=heads, logits=logits, select=select, planes=planes
+        )
+        self.watch.add("prefill", began)
+        return done
+
+
+def precode(
+    backbone: Backbone, frames: Sequence[Frame], asked: Collection[frozenset[str]] = (frozenset(), PLANES)
+) -> Precoded:
+    """Encode frames of one stream, a few at a time, once for each set of planes that is asked for, timed.
+
+    Planes of all sets are kept.  Raises ModelError without a frame.
+    """
+    if not frames:
+        raise ModelError("there are no frames to encode; give one at least")
+    grid = backbone.grid_of(*frames[0].image.shape[:2])
+    tokens: dict[int, VisualTokens] = {}
+    made = Precoded(backbone, grid, tokens)
+    for start in range(0, len(frames), _CHUNK):
+        part = frames[start : start + _CHUNK]
+        images, times_us = [frame.image for frame in part], [frame.time_us for frame in part]
+        extras: dict[str, Tensor] = {}
+        for planes in asked:
+            began = made.watch.now()
+            seen = backbone.encode(images, times_us, grid, planes)
+            made.tower_s[planes] = made.tower_s.get(planes, 0.0) + made.watch.now() - began
+            extras |= seen.extras
+        whole = replace(seen, extras=extras)
+        tokens.update((frame.time_us, whole.frame(number)) for number, frame in enumerate(part))
+    return made
