@@ -11,11 +11,10 @@ from ..errors import ModelError
 from ..frame import Frame
 from ..memory.block import Context
 from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill
-from ..models.tokens import VisualTokens
+from ..models.tokens import TOWER_PLANES, VisualTokens
 from .relay import Relay
 from .timing import Stopwatch
 
-PLANES = frozenset({"saliency", "values", "pixels"})
 _CHUNK = 8
 
 
@@ -52,8 +51,7 @@ class Precoded(Relay):
             joined = VisualTokens.join([self._tokens[time_us] for time_us in times_us])
         except KeyError as error:
             raise ModelError(f"no frame of {error} us was encoded before; encode all of the stream") from error
-        extras = {name: plane for name, plane in joined.extras.items() if name not in PLANES or name in planes}
-        return VisualTokens(joined.features, joined.coords, joined.grid, joined.times_us, extras)
+        return joined.without(TOWER_PLANES - planes)
 
     def prefill(
         self,
@@ -68,19 +66,17 @@ class Precoded(Relay):
     ) -> Prefill:
         """Hand on, timed."""
         began = self.watch.now()
-        done = super().prefill(
-            features, positions, context, heads=heads, logits=logits, select=select, planes=planes
-        )
+        done = super().prefill(features, positions, context, heads=heads, logits=logits, select=select, planes=planes)
         self.watch.add("prefill", began)
         return done
 
 
 def precode(
-    backbone: Backbone, frames: Sequence[Frame], asked: Collection[frozenset[str]] = (frozenset(), PLANES)
+    backbone: Backbone, frames: Sequence[Frame], asked: Collection[frozenset[str]] = (frozenset(), TOWER_PLANES)
 ) -> Precoded:
     """Encode frames of one stream, a few at a time, once for each set of planes that is asked for, timed.
 
-    Planes of all sets are kept.  Raises ModelError without a frame.
+    Planes of all sets, of which there is one at least, are kept.  Raises ModelError without a frame.
     """
     if not frames:
         raise ModelError("there are no frames to encode; give one at least")
@@ -90,12 +86,12 @@ def precode(
     for start in range(0, len(frames), _CHUNK):
         part = frames[start : start + _CHUNK]
         images, times_us = [frame.image for frame in part], [frame.time_us for frame in part]
-        extras: dict[str, Tensor] = {}
+        passes = []
         for planes in asked:
             began = made.watch.now()
-            seen = backbone.encode(images, times_us, grid, planes)
+            passes.append(backbone.encode(images, times_us, grid, planes))
             made.tower_s[planes] = made.tower_s.get(planes, 0.0) + made.watch.now() - began
-            extras |= seen.extras
-        whole = replace(seen, extras=extras)
+        extras = {name: plane for seen in passes for name, plane in seen.extras.items()}
+        whole = replace(passes[0], extras=extras)
         tokens.update((frame.time_us, whole.frame(number)) for number, frame in enumerate(part))
     return made

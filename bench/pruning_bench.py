@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import SettingsError
 from ..frame import Frame
 from ..models.backbone import Backbone, HeadId, Sampling
-from ..models.tokens import VisualTokens
+from ..models.tokens import TOWER_PLANES, VisualTokens
 from ..pruning import RECIPES, State, build_recipe
 from ..pruning.evict import Buffer, Keeper
 from ..settings import Settings
@@ -22,7 +22,7 @@ from ..stream.ingest import Ingest
 from ..stream.reading import Reader
 from ..theatre.stress import Strain, Strained, StressShow
 from .fixed_memory import FIXED_MEMORIES, FeatureMemory, stored_blocks, survivors_of, thinned
-from .precoded import PLANES, Precoded, precode
+from .precoded import Precoded, precode
 
 FULL = "none"
 RATES = (0.05, 0.10, 0.15, 0.25, 0.50)
@@ -58,7 +58,7 @@ class PruningPlan:
                 raise SettingsError(f"there is no recipe {name!r}; choose from {known}")
         if not self.rates or not all(0.005 <= rate < 1.0 for rate in self.rates):
             raise SettingsError(f"rates are {self.rates}; give shares from 0.005 to under 1, such as 0.1,0.25")
-        if self.seed < 0 or not 1 <= self.seeds * self.streams <= SEEDS_PER_RUN or min(self.seeds, self.streams) < 1:
+        if self.seed < 0 or min(self.seeds, self.streams) < 1 or self.seeds * self.streams > SEEDS_PER_RUN:
             raise SettingsError(f"give a seed of 0 or more and 1 to {SEEDS_PER_RUN} streams in all, not {self}")
         if not 0.2 <= self.fps <= 30:
             raise SettingsError(f"fps is {self.fps}; give 0.2 to 30 frames a second")
@@ -138,7 +138,7 @@ def _needs_of(name: str, backbone: Backbone, frames: Sequence[Frame]) -> frozens
     """Name the planes of the vision tower that a recipe reads."""
     if name in FIXED_MEMORIES:
         return frozenset()
-    return build_recipe(name, grid=backbone.grid_of(*frames[0].image.shape[:2]), rate=COST_RATE).planes & PLANES
+    return build_recipe(name, grid=backbone.grid_of(*frames[0].image.shape[:2]), rate=COST_RATE).planes & TOWER_PLANES
 
 
 def settings_of(recipe: str, rate: float) -> Settings:
@@ -146,9 +146,7 @@ def settings_of(recipe: str, rate: float) -> Settings:
     return Settings(keyframes="all", codec="raw", thumbnail_px=0, recipe=recipe, prune_rate=rate)
 
 
-def taken_in(
-    stream: Precoded, frames: Sequence[Frame], heads: tuple[HeadId, ...], recipe: str, rate: float
-) -> Ingest:
+def taken_in(stream: Precoded, frames: Sequence[Frame], heads: tuple[HeadId, ...], recipe: str, rate: float) -> Ingest:
     """Take a stream in under a recipe."""
     ingest = Ingest(stream, settings_of(recipe, rate), heads)
     for frame in frames:
@@ -248,7 +246,7 @@ def cost_of(name: str, stream: Precoded, frames: Sequence[Frame], fps: float) ->
         sizes = _memory_bytes(name, stream, frames, fps)
     else:
         recipe, state = build_recipe(name, grid=stream.grid, rate=COST_RATE), State()
-        needs, seen, sizes = recipe.planes & PLANES, 0, []
+        needs, seen, sizes = recipe.planes & TOWER_PLANES, 0, []
         for tokens in _hour(stream, frames, needs, fps):
             _, state = recipe.step(tokens, state)
             seen += len(tokens.times_us)

@@ -99,9 +99,7 @@ def report_text(lines: Sequence[Line], costs: Sequence[Cost], detail: Sequence[f
 def _cost_text(full: Line, lines: Sequence[Line], costs: Sequence[Cost]) -> str:
     by = {cost.recipe: cost for cost in costs}
     rate = lines[0].rate if lines else 1.0
-    table = [
-        [f"a frame, at {rate:.0%}", "reads", "tower", "prune", "prefill", *(f"state, {m} min" for m in MINUTES)]
-    ]
+    table = [[f"a frame, at {rate:.0%}", "reads", "tower", "prune", "prefill", *(f"state, {m} min" for m in MINUTES)]]
     for line in (full, *lines):
         cost = by[line.recipe]
         table.append(

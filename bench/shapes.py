@@ -27,6 +27,7 @@ from ..models.attention import register_attention
 from ..models.llava_onevision import LlavaOnevisionBackbone
 from ..models.qwen2_5_vl import Qwen2_5VLBackbone
 from ..models.qwen3_vl import Qwen3VLBackbone
+from ..models.vision_attention import register_vision_attention
 
 _MARKERS = ("<unk>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>", "<video>")
 _WORDS = ("system", "user", "assistant", "\n", "<", ">", ".", ":", "?", "seconds", *"0123456789")
@@ -180,7 +181,7 @@ def random_backbone(
     side = shape.vision.get("image_size", 0)
     fields = {"size": {"height": side, "width": side}} if side else {"patch_size": shape.vision["patch_size"]}
     (folder / "preprocessor_config.json").write_text(json.dumps(fields), encoding="utf-8")
-    attention = {"text_config": register_attention(), "vision_config": "sdpa"}
+    attention = {"text_config": register_attention(), "vision_config": register_vision_attention()}
     with torch.device(device):
         model = shape.adapter.model_class._from_config(config, dtype=dtype, attn_implementation=attention)
     with torch.no_grad():

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..memory.archive import Archive
-from ..memory.block import Context, KVBlock
-from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill, Sampling
-from ..models.decoding import Decoding
-from ..models.rows import Rows
+from ..memory.block import KVBlock
+from ..models.backbone import Backbone
 from ..models.tokens import VisualTokens
+from .relay import Relay
 
 
 class Stopwatch:
@@ -36,19 +35,12 @@ class Stopwatch:
         return passed
 
 
-class TimedBackbone:
+class TimedBackbone(Relay):
     """Hand everything on to a backbone and time its encoding."""
 
-    def __init__(self, backbone: Backbone, watch: Stopwatch) -> None:
-        self._backbone, self._watch = backbone, watch
-        self.name, self.layout, self.hidden_size = backbone.name, backbone.layout, backbone.hidden_size
-        self.device, self.card, self.weights = backbone.device, backbone.card, backbone.weights
-        self.revision, self.frame_tokens = backbone.revision, backbone.frame_tokens
-        self.codec_tables = backbone.codec_tables
-
-    def grid_of(self, height: int, width: int) -> tuple[int, int]:
-        """Hand on."""
-        return self._backbone.grid_of(height, width)
+    def __init__(self, inner: Backbone, watch: Stopwatch) -> None:
+        super().__init__(inner)
+        self._watch = watch
 
     def encode(
         self,
@@ -59,62 +51,9 @@ class TimedBackbone:
     ) -> VisualTokens:
         """Encode, timed."""
         began = self._watch.now()
-        tokens = self._backbone.encode(images, times_us, grid, planes)
+        tokens = super().encode(images, times_us, grid, planes)
         self._watch.add("encode", began)
         return tokens
-
-    def frame(self, tokens: VisualTokens) -> Rows:
-        """Hand on."""
-        return self._backbone.frame(tokens)
-
-    def tokenize(self, text: str) -> Tensor:
-        """Hand on."""
-        return self._backbone.tokenize(text)
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Hand on."""
-        return self._backbone.embed(ids)
-
-    def stamp(self, time_us: int) -> str:
-        """Hand on."""
-        return self._backbone.stamp(time_us)
-
-    def opening(self) -> Tensor:
-        """Hand on."""
-        return self._backbone.opening()
-
-    def question(self, text: str) -> tuple[Tensor, Tensor]:
-        """Hand on."""
-        return self._backbone.question(text)
-
-    def prefill(
-        self,
-        features: Tensor,
-        positions: Tensor,
-        context: Context | None = None,
-        *,
-        heads: Sequence[HeadId] = (),
-        logits: bool = False,
-        select: ContextSelector | None = None,
-        planes: Tensor | None = None,
-    ) -> Prefill:
-        """Hand on."""
-        return self._backbone.prefill(
-            features, positions, context, heads=heads, logits=logits, select=select, planes=planes
-        )
-
-    def generate(
-        self,
-        features: Tensor,
-        positions: Tensor,
-        context: Context | None,
-        sampling: Sampling,
-        *,
-        select: ContextSelector | None = None,
-        planes: Tensor | None = None,
-    ) -> Decoding:
-        """Hand on."""
-        return self._backbone.generate(features, positions, context, sampling, select=select, planes=planes)
 
 
 class TimedArchive(Archive):

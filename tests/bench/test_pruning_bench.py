@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from onlooker.bench.precoded import PLANES, precode
+from onlooker.bench.precoded import precode
 from onlooker.bench.pruning_bench import MINUTES, Cost, Outcome, PruningPlan, run_pruning
 from onlooker.bench.pruning_plot import plot_lines
 from onlooker.bench.pruning_table import lines_of, report_text, write_lines
 from onlooker.cli.main import app
 from onlooker.errors import ModelError, SettingsError
 from onlooker.models.backbone import Backbone
+from onlooker.models.tokens import TOWER_PLANES
 from onlooker.theatre.stress import StressShow
 
 
@@ -48,9 +49,9 @@ def test_every_recipe_sees_the_same_tokens_at_the_cost_of_one_pass(backbone: Bac
     times = [frame.time_us for frame in frames]
     plain = stream.encode([], times)
     assert plain.times_us == tuple(times)
-    assert not plain.extras.keys() & PLANES
+    assert not plain.extras.keys() & TOWER_PLANES
     assert stream.encode([], times, None, frozenset({"saliency"})).extras["saliency"].shape[0] == len(plain)
-    assert stream.tower_s.keys() == {frozenset(), PLANES}
+    assert stream.tower_s.keys() == {frozenset(), TOWER_PLANES}
     with pytest.raises(ModelError, match="no frame of 77 us"):
         stream.encode([], [77])
     with pytest.raises(ModelError, match="no frames"):

@@ -51,7 +51,7 @@ def test_flow_equals_naive_loops(cells: int, layers: int, seed: int) -> None:
 def test_scores_stay_finite_and_not_below_zero(bad: float) -> None:
     saliency, values = planes(4, 3, 0)
     saliency[1], values[2] = bad, bad
-    for scorer in (Received(), Received(1, 1 / 3), Flow()):
+    for scorer in (Received(), Received(1 / 3), Flow()):
         scores = scorer.score(frame(saliency, values), {})
         assert scores.isfinite().all()
         assert scores.min() >= 0

@@ -112,4 +112,4 @@ def test_the_planes_are_asked_for(make_tokens: MakeTokens, name: str) -> None:
     assert recipe.name == name
     assert recipe.planes == ({"saliency", "values"} if name == "flowcut" else {"saliency"})
     with pytest.raises(SettingsError, match="saliency"):
-        recipe.step(make_tokens(torch.zeros(1, 4, 2), (2, 2)), State())
+        recipe.step(replace(make_tokens(torch.zeros(1, 4, 2), (2, 2)), extras={}), State())
