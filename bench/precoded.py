@@ -5,29 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import ModelError
 from ..frame import Frame
-from ..memory.block import Context
-from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill
+from ..models.backbone import Backbone
 from ..models.tokens import TOWER_PLANES, VisualTokens
-from .relay import Relay
-from .timing import Stopwatch
+from .timing import Stopwatch, TimedBackbone
 
 _CHUNK = 8
 
 
-class Precoded(Relay):
-    """Look the tokens of frames up by their times, planes and all, and time the prefill.
+class Precoded(TimedBackbone):
+    """Look the tokens of frames up by their times, planes and all.
 
     Features do not depend on who else is pruned, so every recipe gets exactly the same ones.  tower_s: seconds that
     the vision tower took for all frames, by the planes that were asked of it.
     """
 
     def __init__(self, inner: Backbone, grid: tuple[int, int], tokens: dict[int, VisualTokens]) -> None:
-        super().__init__(inner)
-        self.grid, self.watch = grid, Stopwatch(inner.device)
+        super().__init__(inner, Stopwatch(inner.device))
+        self.grid = grid
         self.tower_s: dict[frozenset[str], float] = {}
         self._tokens = tokens
 
@@ -52,23 +49,6 @@ class Precoded(Relay):
         except KeyError as error:
             raise ModelError(f"no frame of {error} us was encoded before; encode all of the stream") from error
         return joined.without(TOWER_PLANES - planes)
-
-    def prefill(
-        self,
-        features: Tensor,
-        positions: Tensor,
-        context: Context | None = None,
-        *,
-        heads: Sequence[HeadId] = (),
-        logits: bool = False,
-        select: ContextSelector | None = None,
-        planes: Tensor | None = None,
-    ) -> Prefill:
-        """Hand on, timed."""
-        began = self.watch.now()
-        done = super().prefill(features, positions, context, heads=heads, logits=logits, select=select, planes=planes)
-        self.watch.add("prefill", began)
-        return done
 
 
 def precode(

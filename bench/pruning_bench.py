@@ -121,7 +121,8 @@ def run_pruning(
     for run, show in plan.shows():
         frames = list(show.frames(plan.fps))
         told(f"encoding {len(frames)} frames of stream {show.seed}")
-        stream = precode(backbone, frames, {frozenset(), *(_needs_of(name, backbone, frames) for name in plan.names)})
+        needs = {_needs_of(name, backbone, frames) for name in plan.names}
+        stream = precode(backbone, frames, {frozenset[str](), *needs})
         if not costs:
             costs = [cost_of(name, stream, frames, plan.fps) for name in plan.names]
         questions = show.questions()

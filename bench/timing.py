@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..memory.archive import Archive
-from ..memory.block import KVBlock
-from ..models.backbone import Backbone
+from ..memory.block import Context, KVBlock
+from ..models.backbone import Backbone, ContextSelector, HeadId, Prefill
 from ..models.tokens import VisualTokens
 from .relay import Relay
 
@@ -36,11 +36,11 @@ class Stopwatch:
 
 
 class TimedBackbone(Relay):
-    """Hand everything on to a backbone and time its encoding."""
+    """Hand everything on to a backbone; time its encoding and its prefill."""
 
     def __init__(self, inner: Backbone, watch: Stopwatch) -> None:
         super().__init__(inner)
-        self._watch = watch
+        self.watch = watch
 
     def encode(
         self,
@@ -50,10 +50,27 @@ class TimedBackbone(Relay):
         planes: frozenset[str] = frozenset(),
     ) -> VisualTokens:
         """Encode, timed."""
-        began = self._watch.now()
+        began = self.watch.now()
         tokens = super().encode(images, times_us, grid, planes)
-        self._watch.add("encode", began)
+        self.watch.add("encode", began)
         return tokens
+
+    def prefill(
+        self,
+        features: Tensor,
+        positions: Tensor,
+        context: Context | None = None,
+        *,
+        heads: Sequence[HeadId] = (),
+        logits: bool = False,
+        select: ContextSelector | None = None,
+        planes: Tensor | None = None,
+    ) -> Prefill:
+        """Prefill, timed."""
+        began = self.watch.now()
+        done = super().prefill(features, positions, context, heads=heads, logits=logits, select=select, planes=planes)
+        self.watch.add("prefill", began)
+        return done
 
 
 class TimedArchive(Archive):

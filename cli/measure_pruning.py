@@ -1,4 +1,4 @@
-"""The measuring command `onlooker bench pruning`."""
+"""The measuring commands of `onlooker bench` about pruning: pruning, savings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,16 @@ What the README and docs/pruning.md show:
 \b
 A quick look at three recipes:
   onlooker bench pruning --recipes novelty,dtd,random --rates 0.1,0.25 --seeds 1
+"""
+
+SAVINGS_HELP = """Measure what each saving brings: the keyframe gate, pruning, and both.
+
+One stream is taken in under four settings, and the time of each frame is split into parts. Pruning comes after the
+vision tower and spares the language model alone; a frame that the gate drops spares both.
+
+\b
+What docs/pruning.md shows:
+  onlooker bench savings
 """
 
 
@@ -60,6 +70,39 @@ def pruning(
         write_lines(json_file, lines, costs)
     if plot is not None:
         plot_lines(lines, plot, title, Settings().recipe)
+
+
+def savings(
+    rate: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of the tokens that pruning keeps.")
+    ] = 0.25,
+    fps: FPS = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="How often; the quickest round counts.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Which stream.")] = 0,
+    model: MODEL = "pocket",
+    device: DEVICE = "auto",
+    dtype: DTYPE = "auto",
+    revision: REVISION = None,
+    offline: OFFLINE = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures.")] = None,
+) -> None:
+    """Measure what each saving brings; the text of --help is SAVINGS_HELP."""
+    import json
+    from dataclasses import asdict
+
+    import torch
+
+    from ..bench.output import write_output
+    from ..bench.savings import measure_savings, savings_text
+
+    check_outputs(json_file)
+    backbone = load(ModelChoice(model, device, dtype, revision, offline))
+    found = measure_savings(backbone, backbone.card.retrieval_heads, rate, fps, rounds, seed, say)
+    end_progress()
+    where = f"{model} on {backbone.device}, {torch.get_num_threads()} threads"
+    typer.echo(f"Taking in six minutes at {fps:g} frames/s, {where}.\n\n{savings_text(found)}")
+    if json_file is not None:
+        write_output(json_file, json.dumps([asdict(one) for one in found], indent=2) + "\n")
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -82,7 +82,12 @@ def stored(session: Session) -> dict[int, tuple[Any, ...]]:
     for block_id in archive.block_ids:
         block = archive.get(block_id)
         tensors = tuple(
-            getattr(block, name).flatten().clone(memory_format=torch.contiguous_format).view(torch.uint8).numpy().tobytes()
+            getattr(block, name)
+            .flatten()
+            .clone(memory_format=torch.contiguous_format)
+            .view(torch.uint8)
+            .numpy()
+            .tobytes()
             for name in ("keys", "values", "positions", "coords")
         )
         facts = (block.extent, block.span_us, block.place, archive.thumbnail(block_id))
