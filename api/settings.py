@@ -1,9 +1,12 @@
 """Settings of a session: how densely a stream is kept, how much memory it may take, how much a question reads."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import SettingsError
+
+if TYPE_CHECKING:
+    from .pruning.recipe_settings import Build
 
 MIB = 1 << 20
 
@@ -18,8 +21,9 @@ class Settings:
     """Hold a session's settings; every bound is strict.
 
     keyframes: "gate" encodes frames that show something new, "all" encodes every frame.  heartbeat_s: a frame is kept
-    after so long without one.  recipe: pruning recipe.  prune_rate: average share of visual tokens kept.
-    chunk_frames: keyframes prefilled together.  window_frames: keyframes before a chunk that it sees.
+    after so long without one.  recipe: pruning recipe, by name or as a function of RecipeSettings
+    that makes one (docs/pruning.md).  prune_rate: average share of visual tokens kept.  chunk_frames: keyframes
+    prefilled together.  window_frames: keyframes before a chunk that it sees.
     recent_frames: newest keyframes that every question reads, encoded anew.  memory_tokens: most recalled tokens a
     question reads; None for 16 whole frames' worth.  gist_tokens: most tokens of gist that it reads of the story around
     them.  codec: how keys and values are kept (docs/codecs.md).
@@ -38,7 +42,7 @@ class Settings:
 
     keyframes: Literal["gate", "all"] = "gate"
     heartbeat_s: float = 10.0
-    recipe: str = "novelty"
+    recipe: "str | Build" = "novelty"
     prune_rate: float = 0.5
     chunk_frames: int = 8
     window_frames: int = 8

@@ -80,9 +80,9 @@ class PruningPlan:
 class Outcome:
     """Hold one recipe's answers about one stream.
 
-    rate: share asked for.  kept: share of the tokens that were kept.  run: which of the plan's seeds.  right: by strain,
-    one for each question.  prune_ms, prefill_ms: milliseconds a frame, None where that is not a
-    recipe of its own.  first_token_ms: median over the questions, from
+    rate: share asked for.  kept: share of the tokens that were kept.  run: which of the plan's seeds.  right: by
+    strain, one for each question.  prune_ms, prefill_ms: milliseconds a frame; None for fixed memories, which were
+    prefilled whole.  first_token_ms: median over the questions, from
     their words to the first word of the answer.  context_tokens: mean of what an answer read.
     """
 

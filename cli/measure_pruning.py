@@ -56,7 +56,7 @@ def pruning(
     from ..bench.pruning_bench import PruningPlan, run_pruning
     from ..bench.pruning_plot import plot_lines
     from ..bench.pruning_table import lines_of, report_text, write_lines
-    from ..settings import Settings
+    from ..pruning.recipes import DEFAULT
 
     check_outputs(json_file, plot)
     plan = PruningPlan(_names(recipes), _rates(rates), seed, seeds, streams, fps)
@@ -69,13 +69,11 @@ def pruning(
     if json_file is not None:
         write_lines(json_file, lines, costs)
     if plot is not None:
-        plot_lines(lines, plot, title, Settings().recipe)
+        plot_lines(lines, plot, title, DEFAULT)
 
 
 def savings(
-    rate: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Share of the tokens that pruning keeps.")
-    ] = 0.25,
+    rate: Annotated[float, typer.Option(min=0.01, max=0.99, help="Share of the tokens that pruning keeps.")] = 0.25,
     fps: FPS = 4.0,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="How often; the quickest round counts.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Which stream.")] = 0,

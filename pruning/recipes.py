@@ -51,6 +51,8 @@ def novelty(settings: RecipeSettings) -> Recipe:
     return Recipe("novelty", settings.grid, scorer, Price(account, settings.noise, settings.cut), Top(), Drop())
 
 
+DEFAULT = "novelty"
+
 RECIPES: Mapping[str, Build] = MappingProxyType(
     {
         "novelty": novelty,
@@ -66,7 +68,7 @@ RECIPES: Mapping[str, Build] = MappingProxyType(
 
 
 def build_recipe(
-    name: str = "novelty",
+    recipe: str | Build = DEFAULT,
     *,
     grid: tuple[int, int],
     rate: float = 0.25,
@@ -75,12 +77,14 @@ def build_recipe(
     refresh_frames: int = 0,
     seed: int = 0,
 ) -> Recipe:
-    """Build a recipe for ingest by name; at rate 1 every recipe keeps everything.
+    """Build a recipe for ingest, by name or by a function of one's own; at rate 1 every recipe keeps everything.
 
     The settings are those of RecipeSettings, which also has the finer ones: RECIPES[name](RecipeSettings(...)).
     Raises SettingsError for an unknown name or a setting outside its limits.
     """
-    if name not in RECIPES:
-        raise SettingsError(f"there is no pruning recipe {name!r}; choose one of {', '.join(sorted(RECIPES))}")
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise SettingsError(f"there is no pruning recipe {recipe!r}; choose one of {', '.join(sorted(RECIPES))}")
     settings = RecipeSettings(grid, rate, floor, burst_frames, refresh_frames, seed)
-    return RECIPES["none" if rate == 1.0 else name](settings)
+    if rate == 1.0:
+        return none(settings)
+    return RECIPES[recipe](settings) if isinstance(recipe, str) else recipe(settings)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .similarity import tame
-from .stages import Cells, Memory, Need, Traits
+from .stages import Cells, Memory, Need, Stateless, Traits
 
 _SALIENCY = frozenset[Need]({"saliency"})
 
@@ -21,7 +21,7 @@ def plane(cells: Cells, name: Need) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class Received(Stateless):
     """Rate a cell by the attention that it receives, summed over some layers of the vision tower.
 
     start: share of the depth where the sum begins, 0 <= start < 1; None takes the last layer alone.
@@ -37,13 +37,9 @@ class Received:
         first = layers - 1 if self.start is None else int(self.start * layers)
         return saliency[:, first:].sum(1)
 
-    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
-        """Remember nothing."""
-        return memory
-
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Stateless):
     """Rate a cell by attention and length of its values, carried from layer to layer (FlowCut 2025).
 
     Per layer s = (a / sum a + m / sum m) |v|_1, over the layers c = carry c + (1 - carry) s from the first layer's s.
@@ -62,7 +58,3 @@ class Flow:
         for layer in range(1, layers.shape[1]):
             flow = self.carry * flow + (1.0 - self.carry) * layers[:, layer]
         return flow
-
-    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
-        """Remember nothing."""
-        return memory

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .stages import PLAIN, Cells, Memory, Traits
+from .stages import PLAIN, Cells, Memory, Stateless, Traits
 
 # A squared length added to both sides of a cosine, so that two blank tokens are alike instead of undefined. Typical
 # tokens have a squared length of D once their channels are scaled, so it changes nothing else.
@@ -114,7 +114,7 @@ class Novelty:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Stateless):
     """Draw each cell's score at random, from the seed and the frame's number alone.
 
     Philox is a counter-based generator and its raw bits are fixed by its definition, so neither the device nor the
@@ -131,13 +131,9 @@ class Ticket:
         draws = (raw >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)  # 24 bits are exact in float32
         return torch.from_numpy(draws).to(cells.features.device)
 
-    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
-        """Remember nothing."""
-        return memory
-
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(Stateless):
     """Rate all cells alike."""
 
     traits: Traits = PLAIN
@@ -145,10 +141,6 @@ class Flat:
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Give zeros, float32 [N]."""
         return torch.zeros(len(cells), device=cells.features.device)
-
-    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
-        """Remember nothing."""
-        return memory
 
 
 def _finite(features: Tensor) -> Tensor:

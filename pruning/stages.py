@@ -103,6 +103,16 @@ class Score(Stage, Protocol):
         ...
 
 
+class Stateless:
+    """Remember nothing of the stream: what scores of a frame alone have in common."""
+
+    __slots__ = ()
+
+    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
+        """Give back what came."""
+        return memory
+
+
 class Budget(Stage, Protocol):
     """Decide how many cells survive."""
 

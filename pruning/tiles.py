@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .saliency import plane
 from .select import top
-from .stages import Cells, Choice, Memory, Need, Traits
+from .stages import Cells, Choice, Memory, Need, Stateless, Traits
 
 _PLACED = Traits(needs=frozenset[Need]({"saliency"}), placed=True)
 
@@ -40,7 +40,7 @@ def apportion(weights: Tensor, sizes: Tensor, count: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class TileScore:
+class TileScore(Stateless):
     """Rate a cell by its attention within its tile and within the frame, each over its length as a vector.
 
     Published, the first is the tile's own encoding and the second the thumbnail's. One view has one map, the last
@@ -58,10 +58,6 @@ class TileScore:
         whole = torch.linalg.vector_norm(saliency).clamp(min=least)
         score: Tensor = saliency / lengths[member.long().argmax(0)] + saliency / whole
         return score
-
-    def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
-        """Remember nothing."""
-        return memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,12 @@ def test_ask_file(tiny_folder: Path, clip: Path, capsys: pytest.CaptureFixture[s
     assert times[-1] == 23.5
 
 
+def test_own_recipe(tiny_folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("own_recipe").main(str(tiny_folder), clip)
+    kept, cells = re.match(r"(\d+) of (\d+) tokens kept\n", capsys.readouterr().out).groups()  # type: ignore[union-attr]
+    assert 0 < int(kept) <= int(cells) / 2 + 1
+
+
 def test_robot_loop(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("robot_loop").main(str(tiny_folder), seconds=24.0)
     assert re.search(r"^\d+ moments remembered in \d+\.\d MB$", capsys.readouterr().out, re.M)
