@@ -43,7 +43,7 @@ class Settings:
     keyframes: Literal["gate", "all"] = "gate"
     heartbeat_s: float = 10.0
     recipe: "str | Build" = "novelty"
-    prune_rate: float = 0.5
+    prune_rate: float = 0.25
     chunk_frames: int = 8
     window_frames: int = 8
     recent_frames: int = 4

@@ -120,7 +120,7 @@ def ask(
     prune: Annotated[
         str, typer.Option(metavar="RECIPE", help="Which tokens to keep: novelty, uniform, random or none.")
     ] = "novelty",
-    prune_rate: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of tokens to keep.")] = 0.5,
+    prune_rate: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of tokens to keep.")] = 0.25,
     gate: Annotated[
         Literal["auto", "always", "never"], typer.Option(help="Whether the past is read: auto goes by the question.")
     ] = "auto",

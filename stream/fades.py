@@ -8,7 +8,7 @@ from .gate_state import GateState
 from .thumbnails import Picture, view_of
 
 _PACE = 4.0  # grey levels a second of the mean cell; what goes slower is no fade
-_LONGEST_GAP_US = 1_000_000  # frames further apart do not show that each went on where the last one led
+_LONGEST_GAP_US = 250_000  # frames further apart do not show a fade: one step of it looks like a cut
 _LEARNED = 8  # frames that the noise must have been learned from: before, it may look like anything
 _FLAT_US = 500_000  # one colour all over that stays so long is worth a keyframe
 _SHORTEST_US = 150_000  # a change that takes less is not called a fade into a new scene
