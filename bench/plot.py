@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InstallationError, OnlookerError
+from ..errors import InstallationError, OnlookerError, SettingsError
 from .tally import DELAYS_S, Reply, delay_name, summary
 
 if TYPE_CHECKING:
@@ -25,6 +25,18 @@ def canvas(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def check_plot(path: Path | None) -> None:
+    """Refuse a file that could not be drawn in the end, before minutes are spent.
+
+    Raises InstallationError without matplotlib, SettingsError for an ending that it does not know.
+    """
+    if path is None:
+        return
+    known = canvas(1, 1)[0].canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise SettingsError(f"{path} cannot be drawn; give a file that ends in one of {', '.join(sorted(known))}")
 
 
 def save(figure: "Figure", path: Path) -> None:

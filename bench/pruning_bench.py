@@ -56,8 +56,8 @@ class PruningPlan:
             if name not in RECIPES and name not in FIXED_MEMORIES:
                 known = ", ".join([*sorted(RECIPES), *sorted(FIXED_MEMORIES)])
                 raise SettingsError(f"there is no recipe {name!r}; choose from {known}")
-        if not self.rates or not all(0.005 <= rate < 1.0 for rate in self.rates):
-            raise SettingsError(f"rates are {self.rates}; give shares from 0.005 to under 1, such as 0.1,0.25")
+        if not self.rates or not all(0.01 <= rate < 1.0 for rate in self.rates):
+            raise SettingsError(f"rates are {self.rates}; give shares from 0.01 to under 1, such as 0.1,0.25")
         if self.seed < 0 or min(self.seeds, self.streams) < 1 or self.seeds * self.streams > SEEDS_PER_RUN:
             raise SettingsError(f"give a seed of 0 or more and 1 to {SEEDS_PER_RUN} streams in all, not {self}")
         if not 0.2 <= self.fps <= 30:
@@ -82,7 +82,7 @@ class Outcome:
 
     rate: share asked for.  kept: share of the tokens that were kept.  run: which of the plan's seeds.  right: by
     strain, one for each question.  prune_ms, prefill_ms: milliseconds a frame; None for fixed memories, which were
-    prefilled whole.  first_token_ms: median over the questions, from
+    prefilled whole, and whose choosing reads the stored blocks.  first_token_ms: median over the questions, from
     their words to the first word of the answer.  context_tokens: mean of what an answer read.
     """
 
@@ -124,7 +124,9 @@ def run_pruning(
         needs = {_needs_of(name, backbone, frames) for name in plan.names}
         stream = precode(backbone, frames, {frozenset[str](), *needs})
         if not costs:
-            costs = [cost_of(name, stream, frames, plan.fps) for name in plan.names]
+            for name in plan.names:
+                told(f"an hour of stream through {name}, for its state")
+                costs.append(cost_of(name, stream, frames, plan.fps))
         questions = show.questions()
         whole = taken_in(stream, frames, heads, FULL, 1.0)
         for name in plan.names:

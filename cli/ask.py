@@ -118,7 +118,7 @@ def ask(
         int | None, typer.Option(parser=read_time, metavar="TIME", help="Forget what is older [default: what fits].")
     ] = None,
     prune: Annotated[
-        str, typer.Option(metavar="RECIPE", help="Which tokens to keep: novelty, uniform, random or none.")
+        str, typer.Option(metavar="RECIPE", help="Which tokens of a frame to keep; onlooker prune --list has them all.")
     ] = "novelty",
     prune_rate: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of tokens to keep.")] = 0.25,
     gate: Annotated[

@@ -18,6 +18,7 @@ from ..models.cache import locate
 from ..models.fit import CacheShape, bytes_text, describe, fit, weights_numbers
 from ..models.machine import device_room
 from ..models.tokens import VisualTokens
+from ..pruning import build_reading, build_recipe
 from ..settings import Settings
 from ..stream.live.live_source import LiveSource
 from ..stream.live.opening import feed_of, is_live, open_live
@@ -86,6 +87,7 @@ def run(request: Request, settings: Settings, folder: EvidenceFolder | None, int
         else:
             source = opened.enter_context(open_source(request.source, request.fps, request.start_us, request.end_us))
             identity, name = source.identity, request.source
+        check_names(settings)
         model = Model(load(request.model, request.quiet))
         if not (model.backbone.card.retrieval_heads or request.quiet):
             note(UNCALIBRATED.format(model=request.model.name))
@@ -190,6 +192,7 @@ def check_ahead(request: Request, last_us: int) -> None:
 
 def recall_only(request: Request, settings: Settings, folder: EvidenceFolder | None) -> None:
     """Answer from a memory in a folder, without a video."""
+    check_names(settings)
     model = Model(load(request.model, request.quiet))
     sampling = Sampling(request.max_tokens, request.temperature)
     with model.session(settings, memory=request.memory, read_only=True) as session:
@@ -302,6 +305,12 @@ def warnings_of(name: str, report: SourceReport) -> list[str]:
             "they were repaired, so times may be a little off"
         )
     return warnings
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse a recipe or reading that there is not, before a model is loaded.  Raises SettingsError."""
+    build_recipe(settings.recipe, grid=(1, 1), rate=settings.prune_rate)
+    build_reading(settings.reading, settings.reading_rate)
 
 
 def timings_of(answer: Answer) -> str:

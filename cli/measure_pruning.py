@@ -18,7 +18,7 @@ same questions are asked of what it left, beside the honest baselines: random, u
 stdout, progress to stderr.
 
 \b
-What the README and docs/pruning.md show:
+What the README and docs/pruning.md show, all recipes at five rates on three streams (about an hour on 2 cores):
   onlooker bench pruning --plot pruning.png
 
 \b
@@ -38,7 +38,9 @@ What docs/pruning.md shows:
 
 
 def pruning(
-    recipes: Annotated[str | None, typer.Option(help="Only these, with commas between; all when left out.")] = None,
+    recipes: Annotated[
+        str | None, typer.Option(help="Only these, with commas between (onlooker prune --list).")
+    ] = None,
     rates: Annotated[str, typer.Option(help="Shares of the tokens that may be kept.")] = "0.05,0.1,0.15,0.25,0.5",
     seed: Annotated[int, typer.Option(min=0, help="Which streams; other seeds share none.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="How many runs, for the spread.")] = 3,
@@ -53,12 +55,14 @@ def pruning(
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy against tokens.")] = None,
 ) -> None:
     """Run the pruning benchmark; the text of --help is PRUNING_HELP."""
+    from ..bench.plot import check_plot
     from ..bench.pruning_bench import PruningPlan, run_pruning
     from ..bench.pruning_plot import plot_lines
     from ..bench.pruning_table import lines_of, report_text, write_lines
     from ..pruning.recipes import DEFAULT
 
     check_outputs(json_file, plot)
+    check_plot(plot)
     plan = PruningPlan(_names(recipes), _rates(rates), seed, seeds, streams, fps)
     backbone = load(ModelChoice(model, device, dtype, revision, offline))
     outcomes, costs = run_pruning(backbone, plan, backbone.card.retrieval_heads, say)
@@ -106,7 +110,7 @@ def savings(
 def _names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise SettingsError(f"--recipes is {text!r}; name some, such as novelty,random, or leave it out for all")
     return names
@@ -114,6 +118,6 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _rates(text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
+        return tuple(sorted({round(float(part), 2) for part in text.split(",") if part.strip()}))
     except ValueError as error:
         raise SettingsError(f"--rates is {text!r}; give shares with commas between, such as 0.1,0.25") from error

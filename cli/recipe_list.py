@@ -32,8 +32,8 @@ class RecipeEntry:
 
 
 def recipe_entries() -> list[RecipeEntry]:
-    """List all recipes, by name."""
-    return [_entry(name) for name in sorted(RECIPES)]
+    """List all recipes: the default, the baselines, then the field's."""
+    return [_entry(name) for name in RECIPES]
 
 
 def recipe_table(entries: list[RecipeEntry]) -> list[str]:

@@ -75,9 +75,11 @@ def run(request: PruneRequest, interruption: Interruption) -> None:
         note(warning)
     broken = "broken off" if failure else "stopped" if interruption.stop.is_set() else ""
     if broken:
-        note(f"{broken} at {clock(lanes.last_us)}: drawing what was seen so far")
+        note(f"{broken} at {clock(lanes.last_us)}" + (": drawing what was seen so far" if lanes.keyframes else ""))
     if lanes.keyframes:
         tell(request, lanes, layout, broken)
+    elif failure is None:
+        raise OnlookerError("nothing was seen, so nothing was drawn; watch for longer, or another stretch")
     if failure is not None:
         raise failure
 

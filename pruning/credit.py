@@ -16,10 +16,11 @@ class Account:
 
     refill: credit per frame, in 1/SCALE tokens.  floor: cells that are paid in any case, at most the refill.  depth:
     most credit that can be saved, in whole frames.  refresh_frames: a frame is paid whole when this many have gone by
-    since the last whole one, 0 for never.  The stream starts with the credit of one whole frame, N tokens; so the
-    first n frames get at most N + n * refill, and any n frames in a row at most depth * N + n * refill.  Frames that
-    are whole by order may leave debt, which later frames pay off.  spill: whether what cannot be saved any more is
-    spent on cells that nobody asked for, so that the average is the refill even while nothing happens.
+    since the last whole one, 0 for never.  The stream starts with the credit of one whole frame, N tokens; so the first
+    n frames get at most N + n * refill, and any n frames in a row at most depth * N + n * refill.  Frames that are
+    whole by order come on top of that: they may leave debt, up to depth * N, which later frames pay off.  spill:
+    whether what cannot be saved any more is spent on cells that nobody asked for, so that the average is the refill
+    even while nothing happens.
 
     Memory: credit int64 [] in 1/SCALE tokens, since int64 [] (frames since the last whole one).
     """

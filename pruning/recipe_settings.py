@@ -12,16 +12,16 @@ from .recipe import Recipe
 class RecipeSettings:
     """Say what a recipe may keep.
 
-    grid: (h, w) cells of a whole frame.  rate: share of the tokens kept on average, 0 < rate <= 1; at 1 nothing is
-    dropped.  floor: cells kept of every frame; None takes none for `novelty`, and for the others an eighth of the
+    grid: (h, w) cells of a whole frame.  rate: share of the tokens kept on average, 0 < rate <= 1; at 1 build_recipe
+    keeps all.  floor: cells kept of every frame; None takes none for `novelty`, and for the others an eighth of the
     grid, but at most half of what the rate gives, and at least 1 where the rate gives 1: 2 on a 4x4 grid at 0.25.
     burst_frames: whole frames that saved credit can pay for at once.  refresh_frames: a whole frame at least so often,
-    0 for never.  seed: for the recipes that draw.  noise, cut: the least and the most that a token costs `novelty`, as
-    distances within 0..2.
-    reach: how far in cells `novelty` looks for a thing that moved; None takes 1 (3x3), but 0 on grids with fewer
-    than 8 rows or columns, where a cell is so large a part of the picture that a move by one cell is news.
-    threshold: for methods whose paper sets a threshold in place of a budget: that threshold, and the rate is not
-    read; None spends the rate.
+    0 for never; heeded where a token bucket pays (novelty, evs, fluxmem, vidcom2, holitom).  seed: for the recipes that
+    draw.  noise, cut: the least and the most that a token costs `novelty`, as distances within 0..2. reach: how far in
+    cells `novelty` looks for a thing that moved; None takes 1 (3x3), but 0 on grids with fewer than 8 rows or columns,
+    where a cell is so large a part of the picture that a move by one cell is news. threshold: for methods whose paper
+    sets a threshold in place of a budget: that threshold, and the rate is not read; None spends the rate.  Only dtd,
+    dtd-pixels, dymu and ktv have one.
 
     Raises SettingsError when a value is outside its limits, or when floor and refresh alone cost more than the rate.
     """

@@ -84,7 +84,14 @@ def build_recipe(
     """
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise SettingsError(f"there is no pruning recipe {recipe!r}; choose one of {', '.join(sorted(RECIPES))}")
+    if not isinstance(recipe, str) and not callable(recipe):
+        raise SettingsError(
+            f"a recipe is {recipe!r:.80}; give a name, or a function that gets RecipeSettings and returns a Recipe"
+        )
     settings = RecipeSettings(grid, rate, floor, burst_frames, refresh_frames, seed)
     if rate == 1.0:
         return none(settings)
-    return RECIPES[recipe](settings) if isinstance(recipe, str) else recipe(settings)
+    made: object = RECIPES[recipe](settings) if isinstance(recipe, str) else recipe(settings)
+    if not isinstance(made, Recipe):
+        raise SettingsError(f"the function {recipe!r} gave {made!r:.80}, not a Recipe; let it return the one it makes")
+    return made

@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .similarity import tame
 from .stages import PLAIN, Cells, Memory, Stateless, Traits
 
 # A squared length added to both sides of a cosine, so that two blank tokens are alike instead of undefined. Typical
 # tokens have a squared length of D once their channels are scaled, so it changes nothing else.
 _BLANK = 1e-6
+# By how much a channel's mean square may exceed what is usual and still be believed.
+_GROWTH = 64.0
 
 
 def channel_weights(mean_square: Tensor) -> Tensor:
@@ -90,22 +93,23 @@ class Novelty:
         if "reference" not in memory:
             return torch.full((len(cells),), 2.0, device=cells.features.device)
         weights = channel_weights(memory["mean_square"])
-        distance = neighbour_distance(
-            _finite(cells.features), memory["reference"].float(), weights, cells.grid, self.reach
-        )
+        distance = neighbour_distance(tame(cells.features), tame(memory["reference"]), weights, cells.grid, self.reach)
         age = memory["age"].float()
-        rated = (distance * outlyingness(_finite(cells.features), weights)).clamp(self.noise, 2.0)
+        rated = (distance * outlyingness(tame(cells.features), weights)).clamp(self.noise, 2.0)
         return torch.where(distance < self.noise, self.noise * (age / (age + self.horizon)), rated)
 
     def learn(self, cells: Cells, kept: Tensor, memory: Memory) -> Memory:
         """Put the kept cells into the reference and the whole frame into the channels' scales."""
-        features = _finite(cells.features)
+        features = tame(cells.features)
         square = features.square().mean(0)
         tokens = features.to(cells.features.dtype)
         if "reference" not in memory:
             age = torch.zeros(len(cells), dtype=torch.int32, device=tokens.device)
             return {"reference": tokens, "age": age, "mean_square": square}
         share = 1.0 / min(cells.number + 1, self.horizon)
+        # One broken token must not decide the scales of the next minutes.
+        usual = memory["mean_square"]
+        square = torch.minimum(square, _GROWTH * (usual + usual.median()))
         return {
             "reference": torch.where(kept[:, None], tokens, memory["reference"]),
             "age": (memory["age"] + 1).masked_fill(kept, 0),
@@ -141,8 +145,3 @@ class Flat(Stateless):
     def score(self, cells: Cells, memory: Memory) -> Tensor:
         """Give zeros, float32 [N]."""
         return torch.zeros(len(cells), device=cells.features.device)
-
-
-def _finite(features: Tensor) -> Tensor:
-    # One overflowing half-precision token would otherwise stay in the running scales for ever.
-    return features.float().nan_to_num(0.0, 0.0, 0.0).contiguous()

@@ -23,6 +23,7 @@ from ..pruning import State
 from .gate_state import GateState
 
 VERSION = 2
+FIRST_VERSION = 1
 GATE_TENSORS = ("kept", "last", "view", "affine", "trail")
 
 
@@ -48,8 +49,11 @@ class Checkpoint:
             size = int.from_bytes(data[:8], "little")
             facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["onlooker"])
             tensors = safetensors.torch.load(data)
+            if facts["version"] == FIRST_VERSION:
+                # Its gate remembered less, and its recipe something else: both begin anew, no frame is lost.
+                facts |= {"version": VERSION, "gate": None, "recipe": None}
             if facts["version"] != VERSION:
-                raise ValueError(f"version {facts['version']}, and this Onlooker reads {VERSION}")
+                raise ValueError(f"version {facts['version']}, and this Onlooker reads up to {VERSION}")
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise RecallError(f"a checkpoint of {len(data)} bytes cannot be read ({error!r})") from error
         return cls(facts, tensors)

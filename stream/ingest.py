@@ -228,7 +228,7 @@ class Ingest:
                 "grid": self._grid,
                 "counts": [self._frames, self._keyframes, self._cells, self._tokens, self._place],
                 "clock": [self.now_us, self.start_us],
-                "recipe": [self._recipe.name, self.settings.prune_rate],
+                "recipe": repr(self._recipe),
                 "window": len(self.window),
                 "pending": len(self._pending),
                 "cut": list(self._cut.items()),
@@ -255,7 +255,7 @@ class Ingest:
         self._frames, self._keyframes, self._cells, self._tokens, self._place = facts["counts"]
         self.now_us, self.start_us = facts["clock"]
         self._gate.state = point.gate()
-        if facts["recipe"] == [self._recipe.name, self.settings.prune_rate]:
+        if facts["recipe"] == repr(self._recipe):
             self._state = point.pruning(device)
         self.window.push(point.block(f"window/{number}", device) for number in range(facts["window"]))
         self._pending = [point.frame(f"pending/{number}") for number in range(facts["pending"])]

@@ -73,11 +73,12 @@ class Session:
             )
             if self._store is not None:
                 self._go_on(ingest, self._store)
+            reader = Reader(ingest, self.heads)
         except BaseException:
             if self._store is not None:
                 self._store.close()
             raise
-        self._reader: Reader | None = Reader(ingest, self.heads)
+        self._reader: Reader | None = reader
         self._last_report = ingest.report
 
     def __enter__(self) -> Self:

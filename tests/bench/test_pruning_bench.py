@@ -59,7 +59,6 @@ def test_every_recipe_sees_the_same_tokens_at_the_cost_of_one_pass(backbone: Bac
 
 
 def test_a_run_measures_every_recipe_at_every_rate(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One act at one frame a second; the whole stream knows most answers, and four tokens of every hundred do not."""
     plan = PruningPlan(("novelty", "random", "last-n"), (0.1, 0.5), seeds=1, fps=0.5)
     assert plan.names == ("none", "novelty", "random", "last-n")
     monkeypatch.setattr(PruningPlan, "shows", lambda _: iter([(0, StressShow(0, 112, strains=("bursts", "text")))]))
@@ -117,6 +116,7 @@ def test_lines_are_written_and_drawn(tmp_path: Path) -> None:
         (("--rates", "much"), "give shares"),
         (("--rates", "2"), "give shares"),
         (("--plot", "/nowhere/out.png"), "no folder"),
+        (("--plot", "out.xyz"), "cannot be drawn"),
     ],
 )
 def test_the_command_refuses_nonsense_before_it_begins(arguments: tuple[str, ...], message: str) -> None:

@@ -108,11 +108,43 @@ def test_the_past_does_not_depend_on_what_follows(make_tokens: MakeTokens, name:
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_rate_one_is_the_identity(make_tokens: MakeTokens, name: str) -> None:
+    """Also of a recipe that merges, gates or thinks too little of some cells: nothing is left to the recipe."""
     tokens = make_tokens(stream(5, 20, 12), (3, 4))
-    kept, state = build_recipe(name, grid=(3, 4), rate=1.0).step(tokens, State())
+    recipe = build_recipe(name, grid=(3, 4), rate=1.0)
+    kept, state = recipe.step(tokens, State())
     assert torch.equal(kept.features, tokens.features)
     assert torch.equal(kept.coords, tokens.coords)
     assert state.frames == 20
+    less = build_recipe(name, grid=(3, 4), rate=0.5).step(tokens, State())[0]
+    assert name == "none" or not torch.equal(kept.features, less.features)
+
+
+@pytest.mark.parametrize(
+    ("bad", "dtype"),
+    [(1e20, torch.float32), (3e38, torch.bfloat16), (float("nan"), torch.float16), (-float("inf"), torch.float32)],
+)
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"none"}))
+def test_one_broken_token_spoils_nothing_for_long(
+    make_tokens: MakeTokens, name: str, bad: float, dtype: torch.dtype
+) -> None:
+    features = torch.randn(40, 16, 8, generator=torch.Generator().manual_seed(8)).cumsum(0).to(dtype)
+    features[5, 3] = bad
+    recipe = build_recipe(name, grid=(4, 4), rate=0.4)
+    pruned = recipe.prune(make_tokens(features, (4, 4)), State())
+    assert pruned.scores.isfinite().all()
+    for key, value in pruned.state.memory.items():
+        assert value.isfinite().all(), key
+    assert pruned.counts[20:].sum() > 0
+
+
+def test_a_broken_token_does_not_blind_the_default(make_tokens: MakeTokens) -> None:
+    """Every channel is as telling after it as before."""
+    generator = torch.Generator().manual_seed(9)
+    before, after = torch.randn(2, 16, 8, generator=generator)
+    features = torch.stack([before] * 3 + [before] * 2 + [after])
+    features[2, 3] = 3e38
+    pruned = build_recipe("novelty", grid=(4, 4), rate=0.5).prune(make_tokens(features, (4, 4)), State())
+    assert pruned.scores[5].median() > 0.2
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (8, 8), (1, 3)])
@@ -397,6 +429,14 @@ def test_part_of_a_frame_or_another_grid_is_refused(make_tokens: MakeTokens) -> 
 def test_settings_outside_their_limits_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         build_recipe("novelty", **{"grid": (4, 4), **wrong})  # type: ignore[arg-type]
+
+
+def test_a_recipe_of_ones_own_is_taken_and_nonsense_is_not() -> None:
+    own = build_recipe(lambda settings: replace(RECIPES["random"](settings), name="own"), grid=(2, 2), rate=0.5)
+    assert own.name == "own"
+    for wrong, message in ((lambda _: None, "not a Recipe"), (own, "give a name, or a function"), (42, "give a name")):
+        with pytest.raises(SettingsError, match=message):
+            build_recipe(wrong, grid=(2, 2), rate=0.5)  # type: ignore[arg-type]
 
 
 def test_an_unknown_recipe_is_refused_with_the_names() -> None:

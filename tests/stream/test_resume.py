@@ -245,6 +245,33 @@ def test_reading_beside_a_writer_sees_what_was_saved_and_changes_nothing(
     assert bytes_in(tmp_path) == files
 
 
+def test_a_folder_of_the_first_version_goes_on_with_all_that_waited(
+    tiny_backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its gate and its recipe begin anew; keyframes that were not stored yet are there."""
+    settings = replace(SETTINGS, keyframes="all")
+    with monkeypatch.context() as older, Session(tiny_backbone, settings, HEADS, memory=tmp_path) as session:
+        older.setattr("onlooker.stream.checkpoint.VERSION", 1)
+        watch(session, FRAMES[:13])
+        report, last_us = session.report, session.last_us
+        session.save()
+        session.close()
+    with Session(tiny_backbone, settings, HEADS, memory=tmp_path) as later:
+        assert later.report == report
+        assert later.last_us == last_us
+        assert later.exact
+        assert len(later._open().ingest._pending) > 0
+        watch(later, FRAMES[13:20])
+
+
+def test_a_session_that_cannot_begin_leaves_the_folder_free(tiny_backbone: Backbone, tmp_path: Path) -> None:
+    for wrong in (replace(SETTINGS, reading="nonsense"), replace(SETTINGS, recipe="shears")):
+        with pytest.raises(SettingsError, match="there is no"):
+            Session(tiny_backbone, wrong, HEADS, memory=tmp_path)
+    with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as session:
+        watch(session, FRAMES[:3])
+
+
 def test_a_reader_whose_blocks_a_writer_forgot_answers_without_them(tiny_backbone: Backbone, tmp_path: Path) -> None:
     with Session(tiny_backbone, SETTINGS, HEADS, memory=tmp_path) as writer:
         watch(writer, FRAMES[:40])
