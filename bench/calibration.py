@@ -116,7 +116,8 @@ def calibrate(
     likeness = [Likeness(), Likeness(), Likeness()]  # picking, judging, reworded
     heads: tuple[HeadId, ...] = ()
     blocks, pickers = 0, (material.count + 1) // 2
-    exact = replace(settings or Settings(), codec="raw")  # heads are chosen for their keys, not for a codec's
+    # Heads are chosen for their keys, not for a codec's; twice the usual tokens show more of them.
+    exact = replace(settings or Settings(prune_rate=0.5), codec="raw")
     for number, watched in enumerate(material.watch(backbone, exact, told)):
         moment = watched.moment
         scorer = HeadScorer(moment)

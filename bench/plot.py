@@ -9,6 +9,7 @@ from .tally import DELAYS_S, Reply, delay_name, summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _STYLES = dict.fromkeys(("blind", "recent-4", "uniform-64", "full", "oracle"), "--")
@@ -25,6 +26,13 @@ def canvas(width_in: float, height_in: float) -> tuple["Figure", "Axes"]:
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def palette() -> "Colormap":
+    """Give colours for many lines, from 0 to 1."""
+    from matplotlib import colormaps
+
+    return colormaps["turbo"]
 
 
 def check_plot(path: Path | None) -> None:
