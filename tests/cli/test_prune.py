@@ -224,7 +224,7 @@ def test_recipes_are_listed_with_what_they_do_need_and_cost(prune: Callable[...,
     assert code == 0
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     assert set(RECIPES) <= set(lines)
-    assert re.search(r"^novelty +- +yes +- +6\.\d .*Keep what was not kept before near its place", lines["novelty"])
+    assert re.search(r"^novelty +- +yes +- +7\.\d .*Keep what was not kept before near its place", lines["novelty"])
     listed = {entry["name"]: entry for entry in json.loads(prune("--list", "--json", video="")[1])}
     assert set(listed) == set(RECIPES)
     assert listed["pool"]["merges"] and not listed["uniform"]["merges"] and listed["none"]["multiply_adds"] == 0
