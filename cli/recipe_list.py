@@ -43,16 +43,12 @@ def recipe_table(entries: list[RecipeEntry]) -> list[str]:
         cost = f"{entry.multiply_adds / 1e6:.1f}" if entry.multiply_adds else "-"
         marks = ["yes" if mark else "-" for mark in (entry.remembers, entry.merges)]
         rows.append([entry.name, ", ".join(entry.needs) or "-", *marks, cost, entry.what])
-    notes = [
-        (
-            f"cost: million multiply-adds a frame of {GRID[0]} x {GRID[1]} cells of {DIM} channels, as the stages declare "
-            "them. needs: what the vision tower must give beside its features."
-        ),
-        (
-            "Fixed memories (causalmem, infinipot-v, last-n, livevlm-buckets, span) are no recipes: onlooker bench pruning "
-            "measures them."
-        ),
-    ]
+    cells = f"{GRID[0]} x {GRID[1]} cells of {DIM} channels"
+    notes = (
+        f"cost: million multiply-adds a frame of {cells}, as the stages declare them. needs: what the vision tower must",
+        "give beside its features. Fixed memories (causalmem, infinipot-v, last-n, livevlm-buckets, span) are no recipes:",
+        "onlooker bench pruning measures them.",
+    )
     return [*columns(rows, right=(4,)), "", *notes]
 
 
