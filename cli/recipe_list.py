@@ -45,9 +45,9 @@ def recipe_table(entries: list[RecipeEntry]) -> list[str]:
         rows.append([entry.name, ", ".join(entry.needs) or "-", *marks, cost, entry.what])
     cells = f"{GRID[0]} x {GRID[1]} cells of {DIM} channels"
     notes = (
-        f"cost: million multiply-adds a frame of {cells}, as the stages declare them. needs: what the vision tower must",
-        "give beside its features. Fixed memories (causalmem, infinipot-v, last-n, livevlm-buckets, span) are no recipes:",
-        "onlooker bench pruning measures them.",
+        f"cost: million multiply-adds a frame of {cells}, as the stages declare them. needs: what the vision tower",
+        "must give beside its features. Fixed memories (causalmem, infinipot-v, last-n, livevlm-buckets, span) are no",
+        "recipes: onlooker bench pruning measures them.",
     )
     return [*columns(rows, right=(4,)), "", *notes]
 
