@@ -37,7 +37,7 @@ def test_the_shape_of_a_config_is_that_of_the_loaded_model(tiny_folder: Path) ->
 
 def test_what_a_memory_takes_follows_from_the_settings() -> None:
     found = fit(SHAPE, frame_tokens=100, stamp_tokens=10)
-    assert (found.token_bytes, found.frame_tokens) == (12_288, 60)
+    assert (found.token_bytes, found.frame_tokens) == (12_288, 35)
     assert found.busy_bytes_h == 2 * 3600 * found.frame_bytes
     assert found.still_bytes_h == 360 * found.frame_bytes
     assert found.still_h == pytest.approx(20 * found.busy_h)
@@ -78,8 +78,8 @@ def test_the_reckoning_is_that_of_the_archive_when_every_token_is_kept(codec: An
 
 def test_the_report_is_one_line() -> None:
     line = describe(fit(SHAPE, Settings(archive_bytes=2 << 30)))
-    assert line.startswith("memory: 12.3 kB of keys and values a token, kept at 4.0 bits a number, up to 415.0 kB a")
-    assert line.endswith("; 2.1 GB hold 14.3 h to 43 min")
+    assert line.startswith("memory: 12.3 kB of keys and values a token, kept at 4.1 bits a number, up to 211.7 kB a")
+    assert line.endswith("; 2.1 GB hold 28.1 h to 1.4 h")
 
 
 def test_numbers_are_counted_from_headers(tmp_path: Path) -> None:
