@@ -53,6 +53,7 @@ def measure_savings(
     }
     frames = list(StressShow(seed).frames(fps))
     best: dict[str, Saving] = {}
+    _timed("", backbone, heads, base, frames[:64])  # kernels and caches are warm for whichever comes first
     for number in range(rounds):
         for name, settings in trials.items():
             told(f"round {number + 1} of {rounds}: {name}")
